@@ -307,7 +307,7 @@ class Gateway:
                     self.mcp.serve(gateway_request, scope),
                 )
                 return
-            await self._route(gateway_request)
+            await self._answered(gateway_request)
         finally:
             self.monitor.remove(gateway_request)
 
@@ -366,41 +366,34 @@ class Gateway:
         self._id_count += 1
         return f"req_{self._id_head}{self._id_count:08x}"
 
-    async def _route(self, gateway_request: GatewayRequest) -> None:
+    def _answered(self, gateway_request: GatewayRequest) -> Awaitable[object]:
+        """What answers the request, by its path."""
+        path = gateway_request.path
         if gateway_request.method == "POST":
             try:
                 self._memory.check()
             except OverloadedError as error:
-                await send_error(gateway_request, _dialect_of(gateway_request), error)
-                return
-            endpoint = endpoint_for(gateway_request.path)
-            if endpoint is not None and endpoint.names:
-                name = self.services.router.first_known(endpoint.names)
-                endpoint = replace(endpoint, model=name)
-            if endpoint is not None and endpoint.method != COUNT:
-                await self._generations.serve(gateway_request, endpoint)
-                return
+                return send_error(gateway_request, _dialect_of(gateway_request), error)
+            endpoint = endpoint_for(path)
             if endpoint is not None:
-                await self._guarded(
-                    gateway_request, endpoint.dialect, self._counts.serve(gateway_request, endpoint)
-                )
-                return
-        route = side_route(gateway_request.method, gateway_request.path)
+                if endpoint.names:
+                    name = self.services.router.first_known(endpoint.names)
+                    endpoint = replace(endpoint, model=name)
+                if endpoint.method != COUNT:
+                    return self._generations.serve(gateway_request, endpoint)
+                work = self._counts.serve(gateway_request, endpoint)
+                return self._guarded(gateway_request, endpoint.dialect, work)
+        route = side_route(gateway_request.method, path)
         if route is not None:
-            await self._forwarding.serve(gateway_request, route)
-            return
-        path = gateway_request.path
+            return self._forwarding.serve(gateway_request, route)
         if path.startswith(ROUTE_PREFIXES) and path not in COUNTS:
             dialect = _dialect_of(gateway_request)
-            await self._guarded(gateway_request, dialect, self._routes.serve(gateway_request))
-            return
+            return self._guarded(gateway_request, dialect, self._routes.serve(gateway_request))
         if self._administration is not None and path.startswith(ADMIN_PREFIXES):
             work = self._administration.serve(gateway_request)
-            await self._guarded(gateway_request, DIALECTS["openai-chat"], work)
-            return
-        await self._guarded(
-            gateway_request, _dialect_of(gateway_request), self._look_up(gateway_request)
-        )
+            return self._guarded(gateway_request, DIALECTS["openai-chat"], work)
+        dialect = _dialect_of(gateway_request)
+        return self._guarded(gateway_request, dialect, self._look_up(gateway_request))
 
     async def generate(self, gateway_request: GatewayRequest, path: str, owner: Owner) -> bool:
         """Answer as a generation at `path` for `owner`; false where nothing generates there."""

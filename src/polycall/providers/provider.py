@@ -235,7 +235,7 @@ class Provider(Struct, frozen=True):
         """The quirks and the profile of a model, made once a day."""
         key = (id(self), model, dialect)
         found = _rules.get(key)
-        day = int(time.time()) // _DAY_S
+        day = time.time() // _DAY_S
         if found is not None and found[0] is self and found[1] == day:
             return found[2]
         if len(_rules) >= _REMEMBERED_MAX:
@@ -270,7 +270,7 @@ class Provider(Struct, frozen=True):
 # Variants of a router's that run a model elsewhere, longer or faster, at the model's own price.
 _SAME_PRICE = re.compile(r":(?:thinking|beta|extended|exacto|nitro|floor)$")
 # The rules of providers that are in use, by the object, since its row may have been replaced.
-_rules: dict[tuple[int, str, str], tuple[Provider, int, tuple[Quirks, Profile | None]]] = {}
+_rules: dict[tuple[int, str, str], tuple[Provider, float, tuple[Quirks, Profile | None]]] = {}
 _REMEMBERED_MAX = 4096
 _DAY_S = 86_400
 _ANY_SERVER = "compatible"  # as the one of a configuration that says no more than an address

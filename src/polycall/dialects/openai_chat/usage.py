@@ -27,23 +27,21 @@ def parse_usage(raw: Any, tier: Any = None) -> Usage:
     if not isinstance(raw, dict) or not raw:
         return Usage()
     usage: JSON = raw  # pyright: ignore[reportUnknownVariableType]
-    prompt = _details(usage, "prompt_tokens_details")
-    completion = _details(usage, "completion_tokens_details")
     input_tokens = _count(usage, "prompt_tokens")
     output_tokens = _count(usage, "completion_tokens")
-    has_more = not usage.keys().isdisjoint(_MORE)
-    reasoning = _count(completion, "reasoning_tokens")
-    if has_more and not reasoning:
-        reasoning = _count(usage, "reasoning_tokens")
+    reasoning = cached = written = 0
+    if isinstance(completion := usage.get("completion_tokens_details"), dict):
+        reasoning = _count(completion, "reasoning_tokens")  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(prompt := usage.get("prompt_tokens_details"), dict):
+        cached = _count(prompt, "cached_tokens")  # pyright: ignore[reportUnknownArgumentType]
+        written = _count(prompt, "cache_write_tokens")  # pyright: ignore[reportUnknownArgumentType]
+    if not _MORE.isdisjoint(usage):
+        reasoning = reasoning or _count(usage, "reasoning_tokens")
+        cached = cached or next(filter(None, (_count(usage, name) for name in _CACHED)), 0)
+        written = written or _count(usage, "cache_creation_input_tokens")
     if reasoning and _count(usage, "total_tokens") >= input_tokens + output_tokens + reasoning:
         # xAI counts reasoning alongside the completion, not inside it; the total tells.
         output_tokens += reasoning
-    cached = _count(prompt, "cached_tokens")
-    if has_more and not cached:
-        cached = next(filter(None, (_count(usage, name) for name in _CACHED)), 0)
-    written = _count(prompt, "cache_write_tokens")
-    if has_more and not written:
-        written = _count(usage, "cache_creation_input_tokens")
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
@@ -81,17 +79,12 @@ def render_usage(usage: Usage) -> JSON | None:
     }
 
 
-def _details(usage: JSON, key: str) -> JSON:
-    value = usage.get(key)
-    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-
-
 def _count(source: JSON, key: str) -> int:
     value = source.get(key)
+    if type(value) is int:
+        return value if value > 0 else 0
     if value is None:
         return 0
-    if type(value) is int:
-        return max(value, 0)
     if isinstance(value, float) and math.isfinite(value):
         value = int(value)
     return max(value, 0) if type(value) is int else 0

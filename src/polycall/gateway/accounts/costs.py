@@ -55,9 +55,9 @@ class Costs:
 
     def known(self, provider: Provider, model: str, usage: Usage) -> Decimal | None:
         """US dollars; `None` where the price or the usage is unknown, or not known yet."""
-        counts = (usage.input_tokens, usage.output_tokens)
-        parts = (usage.cached_tokens, usage.cache_write_tokens)
-        if max(counts) > _TOKENS_MAX or min(*counts, *parts) < 0:
+        if not (0 <= usage.input_tokens <= _TOKENS_MAX and 0 <= usage.output_tokens <= _TOKENS_MAX):
+            return None
+        if usage.cached_tokens < 0 or usage.cache_write_tokens < 0:
             return None
         return self._reckoned(provider, model, usage)
 

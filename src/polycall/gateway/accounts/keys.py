@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from polycall._support.listening import is_loopback
 from polycall.config import ClientKey
@@ -60,6 +60,15 @@ class Owner(Struct, frozen=True):
     mcp: tuple[str, ...] | None = None
     mcp_default: tuple[str, ...] = ()
     team: Owner | None = None  # whose limits hold as well
+    is_metered: bool = False  # what its requests use has to be counted
+    is_counted: bool = False  # its requests have to be counted
+
+    def __post_init__(self) -> None:
+        team = self.team
+        is_metered = self.tokens_per_minute is not None or self.budget_usd is not None
+        is_counted = self.requests_per_minute is not None
+        force_setattr(self, "is_metered", is_metered or (team is not None and team.is_metered))
+        force_setattr(self, "is_counted", is_counted or (team is not None and team.is_counted))
 
     def may_call(self, tool: str) -> bool:
         """Whether the key is for this MCP tool, by its full name: `github_create_issue`."""
@@ -69,19 +78,6 @@ class Owner(Struct, frozen=True):
         """Whether the key is for this model."""
         is_own = not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
         return is_own and (self.team is None or self.team.may_use(model))
-
-    @property
-    def is_metered(self) -> bool:
-        """Whether what its requests use has to be counted."""
-        is_own = self.tokens_per_minute is not None or self.budget_usd is not None
-        return is_own or (self.team is not None and self.team.is_metered)
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether its requests have to be counted."""
-        return self.requests_per_minute is not None or (
-            self.team is not None and self.team.requests_per_minute is not None
-        )
 
     @property
     def label(self) -> str:

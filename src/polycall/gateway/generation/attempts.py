@@ -203,45 +203,42 @@ class AttemptRunner:
         return cast("Coroutine[Any, Any, StreamedAnswer]", self._arrive())
 
     async def _arrive(self) -> WholeAnswer | StreamedAnswer:
+        last: PolycallError | None = None
+        rounds = 0
+        blamed: set[str] = set()  # stops whose model wrote nothing usable: asked once more
         try:
-            return await self._run_attempts()
+            targets = list(self._router.route(self._client_request.model))
+            self._client_request.plan(targets)
+            ends_at = time.monotonic() + self._server.attempts_s
+            while targets:
+                again: list[Target] = []
+                for target in targets:
+                    if self.attempts >= self._server.attempts or time.monotonic() > ends_at:
+                        raise last or RequestError("no attempt is allowed by the configuration")
+                    try:
+                        return await self._try(target)
+                    except (UpstreamError, ProtocolError, RequestError) as error:
+                        if _is_final(error) or time.monotonic() > self._gateway_request.ends_at:
+                            raise
+                        last = _more_telling(last, error)
+                        if isinstance(error, ModelOutputError):
+                            if target.name not in blamed:
+                                again.append(target)
+                            blamed.add(target.name)
+                        elif _is_passing(error):
+                            again.append(target)
+                rounds += 1
+                if last is None or not again or not await self._waited(last, rounds, ends_at):
+                    break
+                targets = again
+            assert last is not None
+            raise last
         except PolycallError as error:
             target = None if self.attempt is None else self.attempt.target
             reported = for_client(error, target, self._gateway_request.id)
             if reported is error:
                 raise
             raise reported from error
-
-    async def _run_attempts(self) -> WholeAnswer | StreamedAnswer:
-        targets = list(self._router.route(self._client_request.model))
-        self._client_request.plan(targets)
-        ends_at = time.monotonic() + self._server.attempts_s
-        last: PolycallError | None = None
-        rounds = 0
-        blamed: set[str] = set()  # stops whose model wrote nothing usable: asked once more
-        while targets:
-            again: list[Target] = []
-            for target in targets:
-                if self.attempts >= self._server.attempts or time.monotonic() > ends_at:
-                    raise last or RequestError("no attempt is allowed by the configuration")
-                try:
-                    return await self._try(target)
-                except (UpstreamError, ProtocolError, RequestError) as error:
-                    if _is_final(error) or time.monotonic() > self._gateway_request.ends_at:
-                        raise
-                    last = _more_telling(last, error)
-                    if isinstance(error, ModelOutputError):
-                        if target.name not in blamed:
-                            again.append(target)
-                        blamed.add(target.name)
-                    elif _is_passing(error):
-                        again.append(target)
-            rounds += 1
-            if last is None or not again or not await self._waited(last, rounds, ends_at):
-                break
-            targets = again
-        assert last is not None
-        raise last
 
     async def _waited(self, error: PolycallError, rounds: int, ends_at: float) -> bool:
         """Wait before the next round; false where it would be too long."""

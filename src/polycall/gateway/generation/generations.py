@@ -113,36 +113,8 @@ class Generations:
         gateway_request.content = self._contents.tap(
             record.owner.name, dialect.NAME, lambda: jsontext.encode_bytes(client_request.body())
         )
-        await self._recorded(record, dialect, self._answer(record, client_request))
-
-    def recorded(
-        self,
-        record: RequestRecord,
-        errors: Dialect,
-        work: Callable[[RequestRecord], Awaitable[None]],
-        owner: Owner | None = None,
-    ) -> Coroutine[Any, Any, None]:
-        """Check who asks, do the work, and write the row.
-
-        `errors` is the protocol whose errors the client reads.
-        """
-        return self._recorded(record, errors, self._checked(record, work, owner))
-
-    async def _checked(
-        self,
-        record: RequestRecord,
-        work: Callable[[RequestRecord], Awaitable[None]],
-        owner: Owner | None,
-    ) -> None:
-        gateway_request = record.gateway_request
-        owner = owner or self._keys.owner(
-            gateway_request.headers, gateway_request.query, gateway_request.address
-        )
-        record.owner, record.is_known = owner, True
-        self._limits.check_store()
-        if owner.is_counted:
-            await self._limits.count_request(owner)
-        await work(record)
+        work = partial(self._answer, client_request=client_request)
+        await self.recorded(record, dialect, work)
 
     async def _accepted(self, endpoint: Endpoint, said: JSON | None, record: RequestRecord) -> None:
         """Read what is asked, and answer it."""
@@ -180,10 +152,17 @@ class Generations:
             return ClientRequest(*asked)
         return await self._services.heavy.run(owner.id, len(body), ClientRequest, *asked)
 
-    async def _recorded(
-        self, record: RequestRecord, errors: Dialect, work: Awaitable[None]
+    async def recorded(
+        self,
+        record: RequestRecord,
+        errors: Dialect,
+        work: Callable[[RequestRecord], Awaitable[None]],
+        owner: Owner | None = None,
     ) -> None:
-        """Do the work; tell the client of errors, and write the row."""
+        """Check who asks, do the work, tell the client of errors, and write the row.
+
+        `errors` is the protocol whose errors the client reads.
+        """
         gateway_request = record.gateway_request
         if self._traces is not None:
             gateway_request.trace = self._traces.begin(
@@ -194,7 +173,11 @@ class Generations:
             )
         try:
             try:
-                await work
+                if not record.is_known:
+                    owner = self._identify(record, owner)
+                    if owner.is_counted:
+                        await self._limits.count_request(owner)
+                await work(record)
             except asyncio.CancelledError as cancelled:
                 raise gateway_request.reason_or_raise(cancelled) from None
         except ClientGone as gone:
@@ -227,6 +210,14 @@ class Generations:
                 self._write_down(record)
             elif gateway_request.trace is not None:
                 gateway_request.trace.end(record.row())
+
+    def _identify(self, record: RequestRecord, owner: Owner | None) -> Owner:
+        """Who asks: `owner` where somebody else knows."""
+        asked = record.gateway_request
+        owner = owner or self._keys.owner(asked.headers, asked.query, asked.address)
+        record.owner, record.is_known = owner, True
+        self._limits.check_store()
+        return owner
 
     async def _answer(self, record: RequestRecord, client_request: ClientRequest) -> None:
         gateway_request, owner = record.gateway_request, record.owner

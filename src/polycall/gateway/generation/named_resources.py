@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from polycall.errors import MalformedRequestError, NotFoundError, RequestTooLargeError
 from polycall.gateway.generation.attempt import Attempt
+from polycall.gateway.processes.heavy_work import LONG_BYTES
 from polycall.gateway.services import GatewayServices
 
 _NAMED_MAX = 500
@@ -44,12 +45,12 @@ class _Names:
     def may_stand_in(self, body: bytes) -> bool:
         """A quick look that finds no less than there is."""
         # In pieces, so that a thread which looks through a long body lets others run.
-        has_escape = b"\\u" in body
+        has_escape = body.find(b"\\u") >= 0
         for place in range(0, len(body), _PIECE_BYTES):
             end = place + _PIECE_BYTES + _NAME_BYTES_MAX
-            lower = body[place:end].lower()
+            find = body[place:end].lower().find
             for first, begin, joined in self._begins:
-                may_begin = first in lower and (begin in lower or joined in lower)
+                may_begin = find(first) >= 0 and (find(begin) >= 0 or find(joined) >= 0)
                 if may_begin and self._has_one(body, place, end):
                     return True
             if has_escape and _has_escape(body, place, end):
@@ -78,12 +79,16 @@ async def check_named(owner: str, attempt: Attempt, services: GatewayServices) -
     names = _NAMES.get(attempt.dialect.NAME)
     if names is None:
         return
-    if attempt.passed is None:
+    fields = attempt.passed
+    if fields is None:
         await check_body(owner, attempt, attempt.http.body, services)
     else:
-        fields = attempt.passed
-        named = await services.heavy.run(owner, fields.size, fields.found_by, names.found_in)
-        await _check(owner, attempt, named, services)
+        if fields.size < LONG_BYTES:
+            named = fields.found_by(names.found_in)
+        else:
+            named = await services.heavy.run(owner, fields.size, fields.found_by, names.found_in)
+        if named:
+            await _check(owner, attempt, named, services)
 
 
 async def check_body(owner: str, attempt: Attempt, body: bytes, services: GatewayServices) -> None:

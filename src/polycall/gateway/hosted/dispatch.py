@@ -46,12 +46,11 @@ class HostedToolDispatch:
 
     def may_answer(self, client_request: ClientRequest) -> bool:
         """Whether the request may be about them: it is looked at more closely then."""
-        name = client_request.dialect.NAME
-        marks = self._marks.get(name, ())
-        return any(map(client_request.mentions, marks)) or (
-            # Of the protocols whose vendors do such things themselves.
-            name in _MCP and client_request.is_compacted
-        )
+        # Of the protocols whose vendors do such things themselves.
+        marks = self._marks.get(client_request.dialect.NAME)
+        if marks is None:
+            return False
+        return any(map(client_request.mentions, marks)) or client_request.is_compacted
 
     async def answered(
         self,

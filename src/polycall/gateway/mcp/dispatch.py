@@ -60,11 +60,13 @@ class McpDispatch:
             "application": application,
         }
         self._config: Config | None = None
+        self.has_servers = False  # there is something to serve
         self._service: McpService | None = None
 
     def configure(self, config: Config) -> None:
         """Serve by this configuration."""
         self._config = config
+        self.has_servers = bool(config.mcp)
         if self._service is not None:
             self._service.configure(config)
 
@@ -74,7 +76,7 @@ class McpDispatch:
 
     async def serve(self, gateway_request: GatewayRequest, scope: Scope) -> None:
         """One request of the protocol."""
-        if self._config is None or not self._config.mcp:
+        if not self.has_servers:
             raise NotFoundError(
                 "this gateway has no MCP servers; its operator adds them: [mcp.NAME]",
                 code="unknown_url",
@@ -92,11 +94,6 @@ class McpDispatch:
             self._service = made.McpService(self._config, **self._parts)
         assert self._service is not None
         return self._service
-
-    @property
-    def has_servers(self) -> bool:
-        """Whether there is anything to serve."""
-        return self._config is not None and bool(self._config.mcp)
 
     async def model_tools(
         self, owner: Owner, names: Sequence[str], gateway_request: GatewayRequest

@@ -261,7 +261,7 @@ class Fields:
 
     def recognise(self, owner: str, dialect: str, conversations: KnownConversations) -> None:
         """Look for marks only in what is new, where the conversation has come before."""
-        if self.size <= LONG_BYTES:
+        if conversations.bytes_min <= self.size <= LONG_BYTES:
             raw = next((self._raw[name] for name in _MESSAGES & self._raw.keys()), None)
             self._known = conversations.in_body(owner, dialect, raw, self.body)
 
@@ -327,8 +327,11 @@ class Fields:
         if self.size > LONG_BYTES:
             return find(self.body)
         tools = self._known_tools()
-        apart = _TOOLS if self._plain is None else _PLAIN_MESSAGES
-        found = find(self.rebuilt(apart, {}))
+        rest = self._raw.copy()
+        rest.pop("tools", None)
+        if self._plain is not None:
+            del rest["messages"]
+        found = find(self._encoded(rest))
         return found if tools is None else found + tools.found_by(find)
 
     def value(self, name: str) -> Any:
@@ -404,8 +407,6 @@ class Fields:
 
 # The field that has a conversation.
 _MESSAGES = frozenset({"messages", "input", "contents"})
-_TOOLS = frozenset({"tools"})
-_PLAIN_MESSAGES = frozenset({"tools", "messages"})  # and what is known apart from them
 SETTING_BYTES_MAX = 1024 * 1024
 # Fields with what a model reads.
 _CONTENT = _MESSAGES | {

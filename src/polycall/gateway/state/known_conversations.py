@@ -69,7 +69,7 @@ class KnownConversations:
 
     def __init__(self, *, bytes_min: int = _BYTES_MIN) -> None:
         """Shorter messages are read anew, which costs less than to look them up."""
-        self._bytes_min = bytes_min
+        self.bytes_min = bytes_min
         self._kept: OrderedDict[tuple[_Group, bytes], _Beginning] = OrderedDict()
         self._sizes: dict[str, int] = {}  # of each owner
         self._lock = Lock()  # large bodies are read in threads
@@ -86,7 +86,7 @@ class KnownConversations:
         self, owner: str, dialect: str, raw: msgspec.Raw | None, body: bytes
     ) -> KnownText | None:
         """The body, where its messages, which are `raw`, have a known beginning."""
-        if raw is None or len(raw) < self._bytes_min:
+        if raw is None or len(raw) < self.bytes_min:
             return None
         start = body.find(memoryview(raw)[:_HEAD_BYTES])
         best: _Beginning | None = None
@@ -100,7 +100,7 @@ class KnownConversations:
     def read(self, owner: str, dialect: str, raw: msgspec.Raw | bytes) -> Any:
         """The value that `raw` is, a conversation where it is long enough; raises `ValueError`."""
         view = memoryview(raw)
-        if not self._bytes_min <= len(view) <= OWNER_BYTES_MAX or view[0] != _BRACKET:
+        if not self.bytes_min <= len(view) <= OWNER_BYTES_MAX or view[0] != _BRACKET:
             return jsontext.decode(view)  # no second copy of what is not remembered
         text = bytes(view).rstrip(_SPACE)[:-1].rstrip(_SPACE)
         group = (owner, dialect)
@@ -115,7 +115,7 @@ class KnownConversations:
         count = end_of_beginning(items)
         if found is None or count > len(found.items):
             size = _size_without(rest, text, len(items) - count)
-            if size >= self._bytes_min and not is_dense(rest):
+            if size >= self.bytes_min and not is_dense(rest):
                 known = Conversation[Any](items[:count], items.known)
                 sought = {} if found is None else found.sought.copy()
                 self._keep(group, _Beginning(text[:size], known, sought), found)
