@@ -170,7 +170,7 @@ def test_series_of_requests_are_bounded_in_number() -> None:
     counts = metrics.counts
     assert len(counts.requests) == 2_001
     assert sum(counts.requests.values()) == 2_100
-    assert len(counts.cost_usd) == len(counts.tokens) // 2 == 2_001
+    assert len(counts.cost_usd) == len(counts.input_tokens) == 2_001
     assert sum(counts.cost_usd.values()) == 1_050
 
 

@@ -31,7 +31,7 @@ async def live(call: Call) -> JSON:
             for (*_, outcome), number in counts.requests.items()
             if outcome not in ("ok", "cached")
         ),
-        "tokens": sum(counts.tokens.values()),
+        "tokens": sum(counts.input_tokens.values()) + sum(counts.output_tokens.values()),
         "cost_usd": f"{sum(counts.cost_usd.values()):f}",
         "cooling_down": cooling,
     }

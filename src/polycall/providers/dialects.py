@@ -13,8 +13,8 @@ from polycall._support.event_stream import CONTENT_TYPE
 from polycall.translation.wire import EVENT_STREAM, Dialect
 
 
-class LazyDialect:
-    """A dialect whose module is loaded with the first use of anything but these constants."""
+class _LoadedDialect:
+    """A dialect whose names are here."""
 
     def __init__(
         self, module: str, name: str, routes: tuple[str, ...], stream_type: str = EVENT_STREAM
@@ -24,12 +24,17 @@ class LazyDialect:
         self.ROUTES = routes
         self.STREAM_TYPE = stream_type
 
+
+class LazyDialect(_LoadedDialect):
+    """A dialect whose module is loaded with the first use of anything but these constants."""
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         module = importlib.import_module(self._module)
-        # The next look finds them without this.
+        # The next look finds them, in a class that asks for nothing else.
         self.__dict__.update({each: getattr(module, each) for each in module.__all__})
+        cast("Any", self).__class__ = _LoadedDialect
         return getattr(module, name)
 
 

@@ -145,7 +145,8 @@ async def _send_plain(
         body = plain.body
         account.calls = plain.calls
         headers.extend(upstream_headers(plain.http.headers))
-        await client_request.earlier.note_place(attempt, services, body)
+        if client_request.earlier.is_referring:
+            await client_request.earlier.note_place(attempt, services, body)
         if attempt.asked and (mark := attempt.dialect.FACTS.model_mark):
             body = named_as_asked(body, mark, attempt.asked)
     else:

@@ -7,6 +7,7 @@ request is rendered from that original, never from another stop's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -114,7 +115,7 @@ class ClientRequest:
         self.wants_array = bool(endpoint.method) and self.streams and not self._asks_sse
         self.earlier = EarlierAnswers(self._fields, self.dialect.NAME, owner.id)
         self._carried: CarriedRequest | None = None
-        self._keeps_texts = False  # a stop's model checks that no turn of its own was left out
+        self._targets: list[Target] = []  # of its route
         self._shared: set[str] = set()  # dialects that several stops of the route speak
 
     def _check_models(self) -> None:
@@ -243,9 +244,7 @@ class ClientRequest:
         Where several stops speak one dialect, the state in it does not say whose it is: one
         would be sent what another signed.  Theirs is carried like a foreign one.
         """
-        for target in targets:
-            if target.provider.quirks_for(target.model, self.dialect_for(target)).prefix_bound:
-                self._keeps_texts = True
+        self._targets = targets
         if len(targets) < 2:
             return
         names: dict[str, set[str]] = {}
@@ -342,8 +341,11 @@ class ClientRequest:
         hides_usage = body is not None
         if body is None:
             body = self._fields.with_values(changed) if changed else self._fields.body
-        place = (target.provider.name, target.model, target.key, *self.shape)
-        url, headers = services.place(place, lambda: self._place(target))
+        # What the path and the headers depend on.
+        is_v1 = self._path.startswith("/v1/models/")
+        shape = (self.dialect.NAME, self.streams, is_v1, self.wants_array)
+        place = (target.provider.name, target.model, target.key, *shape)
+        url, headers = services.place(place, partial(self._place, target))
         if own := self._protocol_headers():
             headers = joined_headers(headers, own)
         if target.provider.hosting:
@@ -397,13 +399,6 @@ class ClientRequest:
             path = path.replace("?alt=sse", "", 1)
         return path
 
-    @property
-    def shape(self) -> tuple[str, bool, bool, bool]:
-        """What the upstream path depends on besides the model."""
-        name = self.dialect.NAME
-        is_v1 = self._path.startswith("/v1/models/")
-        return name, self.streams, is_v1, self.wants_array
-
     def runs_natively(self, services: GatewayServices) -> bool:
         """Whether every target of the route runs programs as the client's vendor does."""
         return all(
@@ -433,9 +428,13 @@ class ClientRequest:
             if self._fields.size > _HELD_BYTES_MAX:
                 self._fields.forget_text(self.earlier.said)
             self._carried = await services.carrier.extract(
-                request, self.owner.id, keeps_texts=self._keeps_texts
+                request, self.owner.id, keeps_texts=any(map(self._is_bound, self._targets))
             )
         return self._carried
+
+    def _is_bound(self, target: Target) -> bool:
+        """Whether the target's model checks that no turn of its own was left out."""
+        return target.provider.quirks_for(target.model, self.dialect_for(target)).prefix_bound
 
     async def _apart(
         self, services: GatewayServices, work: Callable[..., T], *given: Any, **named: Any

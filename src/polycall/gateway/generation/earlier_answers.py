@@ -33,20 +33,27 @@ _REFERRING = frozenset({"openai-responses", "gemini-interactions"})
 class EarlierAnswers:
     """The references of one request, and the keeping of its answer."""
 
-    __slots__ = ("_dialect", "_fields", "_owner_id", "_whole", "keep_by", "said")
+    __slots__ = (
+        "_dialect",
+        "_fields",
+        "_owner_id",
+        "_whole",
+        "is_referring",
+        "keep_by",
+        "may_be_named",
+        "said",
+    )
 
     def __init__(self, fields: Fields, dialect: str, owner_id: str) -> None:
         self._fields = fields
         self._dialect = dialect
         self._owner_id = owner_id
+        self.is_referring = dialect in _REFERRING  # its clients may name earlier answers
+        # Something in the body looks like a reference.
+        self.may_be_named = self.is_referring and fields.mentions_any(REFERENCE_MARKS)
         self.said: dict[str, Any] = {}  # the body itself, once it is read
         self._whole: dict[str, Any] | None = None
         self.keep_by: Callable[[JSON], Awaitable[None]] | None = None  # in the place of the store
-
-    @property
-    def may_be_named(self) -> bool:
-        """Whether something in the body looks like a reference."""
-        return self._dialect in _REFERRING and self._fields.mentions_any(REFERENCE_MARKS)
 
     def decoded(self) -> dict[str, Any]:
         """The body, with what it refers to where that has been put in place."""
@@ -98,7 +105,7 @@ class EarlierAnswers:
     @property
     def _may_be_stored(self) -> bool:
         """Whether a provider of the client's own protocol stores the answer."""
-        if self._dialect not in _REFERRING:
+        if not self.is_referring:
             return False
         return wants_stored(self._dialect, self._fields.value("store"))
 

@@ -14,10 +14,11 @@ from polycall.gateway.generation.answer import RequestUsage
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import outcome_of, words_of
 from polycall.gateway.store import LedgerRow
-from polycall.ir import JSON
+from polycall.ir import JSON, Usage
 
 CLIENT_GONE_STATUS = 499
 _COUNT_MAX = 2**53
+_NO_COUNTS: tuple[int | None, ...] = (None,) * 5
 _ERROR_MAX = 500
 _DETAILS_MAX = 20
 _DETAILS_LENGTH_MAX = 30_000
@@ -50,35 +51,27 @@ class RequestRecord:
         self.status = 200
 
     def row(self) -> LedgerRow:
-        gateway_request, account, client_request = (
-            self.gateway_request,
-            self.account,
-            self.client_request,
-        )
+        account, client_request, owner = self.account, self.client_request, self.owner
+        began_at = self.gateway_request.started_at
         is_broken_off = self.status == CLIENT_GONE_STATUS or self.status < 400
         if client_request is not None and account.outcome != "ok" and is_broken_off:
             account.settle(client_request.estimate_input)
         now = time.monotonic()
-        target = None if account.attempt is None else account.attempt.target
-        usage = account.usage
-        counts: tuple[int | None, ...] = (None,) * 5
-        if usage.is_reported:
-            counts = storable_counts(
-                usage.input_tokens,
-                usage.output_tokens,
-                usage.cached_tokens,
-                usage.cache_write_tokens,
-                usage.reasoning_tokens,
-            )
-        first_s = account.first_at - gateway_request.started_at if account.first_at else None
+        provider = model = ""
+        warnings = 0
+        if account.attempt is not None:
+            target = account.attempt.target
+            provider, model = target.provider.name, storable(target.model)
+            warnings = len(account.attempt.warnings)
+        counts = storable_counts(account.usage)
         return LedgerRow(
-            id=gateway_request.id,
+            id=self.gateway_request.id,
             created=time.time(),
-            key=self.owner.name,
+            key=owner.name,
             client=self._client,
             asked="" if client_request is None else storable(client_request.model),
-            provider="" if target is None else target.provider.name,
-            model="" if target is None else storable(target.model),
+            provider=provider,
+            model=model,
             streamed=int(client_request is not None and client_request.streams),
             status=self.status,
             outcome=account.outcome,
@@ -90,23 +83,21 @@ class RequestRecord:
             reasoning_tokens=counts[4],
             is_estimate=int(account.is_estimate),
             cost_usd=None if account.cost is None else f"{account.cost:f}",
-            duration_ms=_milliseconds(now - gateway_request.started_at),
-            first_ms=None if first_s is None else _milliseconds(first_s),
-            key_id=self.owner.id,
+            duration_ms=_milliseconds(now - began_at),
+            first_ms=_milliseconds(account.first_at - began_at) if account.first_at else None,
+            key_id=owner.id,
             worker=self._worker,
             calls=account.calls,
-            warnings=0 if account.attempt is None else len(account.attempt.warnings),
+            warnings=warnings,
             error=account.error and storable(account.error, _ERROR_MAX),
-            team_id="" if self.owner.team is None else self.owner.team.id,
-            details=self._details(),
+            team_id="" if owner.team is None else owner.team.id,
+            details=self._details() if warnings or account.failed else "",
         )
 
     def _details(self) -> str:
-        """What the columns do not say, as JSON; empty for the usual request."""
+        """What the columns do not say, as JSON."""
         account = self.account
         warnings = [] if account.attempt is None else account.attempt.warnings
-        if not warnings and not account.failed:
-            return ""
         began_at = self.gateway_request.started_at
         details: JSON = {
             "warnings": [to_builtins(warning) for warning in warnings[:_DETAILS_MAX]],
@@ -132,16 +123,23 @@ def _milliseconds(seconds: float) -> float:
     return int(seconds * 100_000 + 0.5) / 100
 
 
-def storable_counts(*numbers: int) -> tuple[int, ...]:
+def storable_counts(usage: Usage) -> tuple[int | None, ...]:
     """Counts, which are the provider's word, as every database takes them."""
-    if min(numbers) >= 0 and max(numbers) <= _COUNT_MAX:
-        return numbers
-    return tuple(map(storable_count, numbers))
+    if not usage.is_reported:
+        return _NO_COUNTS
+    numbers = (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    )
+    return tuple([n if 0 <= n <= _COUNT_MAX else storable_count(n) for n in numbers])
 
 
 def storable_count(number: int) -> int:
     """A count, which is the provider's word, as every database takes it."""
-    return number if 0 <= number <= _COUNT_MAX else max(0, min(number, _COUNT_MAX))
+    return max(0, min(number, _COUNT_MAX))
 
 
 def storable(name: str, length_max: int = 300) -> str:

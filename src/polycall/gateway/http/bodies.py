@@ -30,19 +30,15 @@ async def read_body(
     read; `ClientGone` where the client leaves, `OverloadedError` while there is no memory.  The
     request monitor gives up on a client that stops sending.
     """
-    limit = min(server.body_bytes_max, bytes_max or server.body_bytes_max)
-    declared = gateway_request.headers.get(b"content-length", b"")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit, server)
+    limit = min(server.body_bytes_max, bytes_max) if bytes_max else server.body_bytes_max
     # The usual body has arrived with its headers; only a longer one is worth a deadline.
-    if gateway_request.headers.get(b"content-length") == b"0":
-        gateway_request.body_is_unread = False
-        return b""
     body = gateway_request.take_body()
     if body is None:
-        body = await _read(gateway_request, server, memory, limit)
-    else:
-        gateway_request.body_is_unread = False
+        declared = gateway_request.headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > limit:
+            raise _too_large(limit, server)
+        body = b"" if declared == b"0" else await _read(gateway_request, server, memory, limit)
+    gateway_request.body_is_unread = False
     if len(body) > limit:
         raise _too_large(limit, server)
     encoding = gateway_request.headers.get(b"content-encoding")
@@ -78,7 +74,6 @@ async def _read(
             piece = whole.getvalue()
             break
     gateway_request.body_by = 0.0
-    gateway_request.body_is_unread = False
     return piece
 
 

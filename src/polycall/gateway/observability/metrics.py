@@ -33,26 +33,29 @@ class Histogram(Struct, array_like=True):
 
     buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(_BUCKETS_S) + 1))
     seconds: float = 0.0
-    count: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self.buckets)
 
     def add(self, seconds: float) -> None:
         """One that took so long."""
         self.buckets[bisect_left(_BUCKETS_S, seconds)] += 1
         self.seconds += seconds
-        self.count += 1
 
     def merge(self, other: Histogram) -> None:
         """Add another's."""
         self.buckets = [one + two for one, two in zip(self.buckets, other.buckets, strict=True)]
         self.seconds += other.seconds
-        self.count += other.count
 
 
 class ModelCounters(Struct, array_like=True):
     """What one process has counted; the keys are the values of the labels."""
 
     requests: dict[tuple[str, str, str, int, str], int] = {}
-    tokens: dict[tuple[str, str, str], int] = {}
+    input_tokens: dict[tuple[str, str], int] = {}
+    output_tokens: dict[tuple[str, str], int] = {}
     unpriced: dict[tuple[str, str], int] = {}
     cost_usd: dict[tuple[str, str], Decimal] = {}
     reloads: dict[str, int] = {}
@@ -63,7 +66,8 @@ class ModelCounters(Struct, array_like=True):
     def merge(self, other: ModelCounters) -> None:
         """Add another process' counts to these."""
         _add_all(self.requests, other.requests)
-        _add_all(self.tokens, other.tokens)
+        _add_all(self.input_tokens, other.input_tokens)
+        _add_all(self.output_tokens, other.output_tokens)
         _add_all(self.unpriced, other.unpriced)
         _add_all(self.reloads, other.reloads)
         for pair, cost in other.cost_usd.items():
@@ -109,10 +113,9 @@ class Metrics:
         counts.requests[key] = counts.requests.get(key, 0) + 1
         pair = (row.provider, model)
         if row.input_tokens is not None:
-            tokens = counts.tokens
-            of_input, of_output = (*pair, "input"), (*pair, "output")
-            tokens[of_input] = tokens.get(of_input, 0) + row.input_tokens
-            tokens[of_output] = tokens.get(of_output, 0) + (row.output_tokens or 0)
+            counts.input_tokens[pair] = counts.input_tokens.get(pair, 0) + row.input_tokens
+            output = row.output_tokens or 0
+            counts.output_tokens[pair] = counts.output_tokens.get(pair, 0) + output
         if row.cost_usd is not None:
             counts.cost_usd[pair] = counts.cost_usd.get(pair, Decimal(0)) + Decimal(row.cost_usd)
         elif row.outcome == "ok":
@@ -158,7 +161,8 @@ def exposition(snapshots: Iterable[Snapshot], *, workers: int, restarts: int) ->
         *_head("polycall_tokens_total", "counter", "Tokens that providers reported."),
         *(
             _line("polycall_tokens_total", number, provider=provider, model=model, kind=kind)
-            for (provider, model, kind), number in total.tokens.items()
+            for kind, tokens in (("input", total.input_tokens), ("output", total.output_tokens))
+            for (provider, model), number in tokens.items()
         ),
         *_head("polycall_cost_usd_total", "counter", "Cost of answers whose price is known."),
         *_by_model("polycall_cost_usd_total", total.cost_usd),
