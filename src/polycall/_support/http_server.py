@@ -317,7 +317,7 @@ class BoundedProtocol(asyncio.Protocol):
         """An answer is complete: the next request has its turn."""
         self._running = None
         self.server_state.total_requests += 1
-        if self.is_closing:
+        if self._is_closed or self.transport.is_closing():
             return
         if self._room is not None:
             # The client takes no more of the answers that it has: it gets none before it does.

@@ -404,21 +404,19 @@ def _split(url: str) -> tuple[_Origin, str, str]:
 
 
 def _serialize(request: HTTPRequest, host: str, target: str) -> list[bytes]:
+    body = request.body
     head = _head(request.method, target, host, tuple(request.headers.items()))
     if request.stream is not None:
         length = request.stream.length
-        framing = (
-            b"transfer-encoding: chunked\r\n"
-            if length is None
-            else b"content-length: %d\r\n" % length
-        )
-    elif request.body or request.method == "POST":
-        framing = b"content-length: %d\r\n" % len(request.body)
+        framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
+    elif body or request.method == "POST":
+        framing = f"content-length: {len(body)}"
     else:
-        framing = b""
-    if len(request.body) > 16_384:
-        return [b"%b%b\r\n" % (head, framing), request.body]
-    return [b"%b%b\r\n%b" % (head, framing, request.body)]
+        return [head + b"\r\n"]
+    pieces = [head, framing.encode(), b"\r\n\r\n", body]
+    if len(body) <= 16_384:
+        return [b"".join(pieces)]
+    return pieces
 
 
 @lru_cache(maxsize=512)

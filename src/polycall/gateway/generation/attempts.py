@@ -371,14 +371,15 @@ class AttemptRunner:
         self, attempt: Attempt, http: HTTPResponse, deadlines: Deadlines
     ) -> WholeAnswer:
         # The long answers of one provider are read one after the other, away from the loop.
-        run = partial(self._services.heavy.run, f"provider {attempt.target.provider.name}")
+        provider = attempt.target.provider
+        run = partial(self._services.heavy.run, f"provider {provider.name}")
         if attempt.exchange is not None:
             transport = self._services.transport
             response = await read_answer(
                 attempt.exchange, http, lambda again: open_answer(transport, again, deadlines), run
             )
             return WholeAnswer(attempt.begun(), http, response, usage=response.usage)
-        body = await http.read(size_bytes_max=attempt.target.provider.whole_bytes_max)
+        body = await http.read(size_bytes_max=provider.whole_bytes_max)
         await http.close()
         found = (attempt.begun(), http, body)
         if len(body) < LONG_BYTES:

@@ -84,6 +84,7 @@ class ClientRequest:
         """Raises `MalformedRequestError` for a body without model, or that is not JSON."""
         self.dialect = endpoint.dialect
         self.owner = owner
+        self.owner_id = owner.id
         self.output_reserved: int | None = None  # set aside where the client has no bound
         headers = self._headers = gateway_request.headers
         self.is_strict = _STRICT in headers and header_flag(gateway_request, _STRICT)
@@ -112,7 +113,7 @@ class ClientRequest:
             self.is_background = self._fields.value("background") is True
             self.compacts = self._fields.mentions(_COMPACTION_MARK)
         # Gemini's way of streaming where nobody asked for server-sent events.
-        self.wants_array = bool(endpoint.method) and self.streams and not self._asks_sse
+        self.wants_array = bool(endpoint.method) and self.streams and b"alt=sse" not in self._query
         self.earlier = EarlierAnswers(self._fields, self.dialect.NAME, owner.id)
         self._carried: CarriedRequest | None = None
         self._targets: list[Target] = []  # of its route
@@ -126,18 +127,9 @@ class ClientRequest:
                 raise MalformedRequestError("the model is the one in the path", path="model")
 
     @property
-    def owner_id(self) -> str:
-        """Of the key that asks."""
-        return self.owner.id
-
-    @property
     def request(self) -> Request | None:
         """The parsed request, once a translation was needed."""
         return None if self._carried is None else self._carried.request
-
-    @property
-    def _asks_sse(self) -> bool:
-        return b"alt=sse" in self._query
 
     @property
     def size_bytes(self) -> int:
@@ -308,7 +300,7 @@ class ClientRequest:
             http=exchange.http,
             exchange=exchange,
             warnings=warnings,
-            client_asks_usage=self._asks_usage,
+            client_asks_usage="stream_options" in self._fields,
             carries=carries,
         )
 
@@ -364,7 +356,7 @@ class ClientRequest:
             http=HTTPRequest(
                 url, headers, body, credential=credential_for(target.provider, target.key)
             ),
-            client_asks_usage=self._asks_usage,
+            client_asks_usage="stream_options" in self._fields,
             hides_usage=hides_usage,
             mends=quirks.careful,
             service_tier=self.service_tier,
@@ -405,10 +397,6 @@ class ClientRequest:
             target.provider.runs_programs and self.dialect_for(target) == self.dialect.NAME
             for target in services.router.route(self.model)
         )
-
-    @property
-    def _asks_usage(self) -> bool:
-        return "stream_options" in self._fields
 
     def mentions(self, mark: bytes) -> bool:
         """Whether these bytes stand somewhere in the body, outside of its long texts."""

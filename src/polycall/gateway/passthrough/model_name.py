@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from polycall._support.json_weight import LONG_BYTES
 
 # A longer name is none.  Nothing here looks at a byte twice, whatever was written.
-_VALUE = re.compile(rb'\s*+:\s*+("(?:[^"\\]|\\.){1,1024}+")')
+_VALUE = re.compile(rb'\s*+:\s*+("(?:[^"\\]{1,1024}+|\\.){1,1024}+")')
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[\]{}]', re.DOTALL)
 _NESTED = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _HEAD_BYTES_MAX = 256 * 1024  # of an answer, or of a frame: a name that stands later stays

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from polycall.config import Alias, Config
 from polycall.config import RouteEntry as RouteTarget
@@ -37,11 +38,10 @@ class Target(Struct, frozen=True):
     key: str
     key_number: int = 0
     refused: Refused | None = None  # what the refusal of this request asked for
+    name: str = ""  # as clients and headers say it
 
-    @property
-    def name(self) -> str:
-        """As clients and headers say it."""
-        return f"{self.provider.name}/{self.model}"
+    def __post_init__(self) -> None:
+        force_setattr(self, "name", f"{self.provider.name}/{self.model}")
 
 
 class Circuit:
