@@ -1,4 +1,4 @@
-"""The text of a request whose conversation comes again: only what is new is written as JSON.
+"""The text of a request whose tools or conversation come again: only what is new is written.
 
 Rendered messages of a known beginning are the same objects each time, and nobody changes them, so
 their text is kept by their identity.
@@ -15,6 +15,7 @@ from msgspec import Struct
 from polycall._support import jsontext
 from polycall.ir import JSON
 from polycall.translation.conversation import end_of_beginning
+from polycall.translation.tool_list_cache import KnownList, once
 
 _FIELDS = ("messages", "input", "contents")  # one of them has the conversation
 
@@ -30,6 +31,12 @@ _NOTHING = _Written([], [], [])
 
 def encoded_body(body: JSON, known: dict[Any, Any] | None, target: tuple[str, ...]) -> bytes:
     """The body as JSON text; `known` is of the conversation that was rendered for `target`."""
+    tools: Any = body.get("tools")
+    if isinstance(tools, KnownList):
+        try:
+            body = {**body, "tools": msgspec.Raw(once(tools, jsontext.encode_unicode))}
+        except UnicodeEncodeError:  # the whole of it is written otherwise
+            return jsontext.encode_bytes(body)
     name = next((each for each in _FIELDS if each in body), "") if known is not None else ""
     items: Any = body.get(name)
     if known is None or not isinstance(items, list):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall.ir import JSON, Message, Metadata, Opaque, Request, ToolResult
+from polycall.ir import JSON, Message, Metadata, Opaque, Request, Tool, ToolResult
 from polycall.translation.conversation import begun, end_of_beginning, keep_begun, known_of
+from polycall.translation.tool_list_cache import once
 from polycall.translation.wire import Losses
 
 # Without these the model would answer another question: state that lives at the other vendor,
@@ -74,7 +75,7 @@ def note_foreign_options(request: Request, dialect: str, losses: Losses) -> None
 
 
 def _note_foreign_marks(request: Request, dialect: str, losses: Losses) -> None:
-    _note_all([tool.metadata for tool in request.tools if tool.metadata], dialect, losses)
+    _note_all(once(request.tools, _notes_in), dialect, losses)
     messages, reader = request.messages, (_note_foreign_marks, dialect)
     known = known_of(messages)
     if known is None:
@@ -88,6 +89,10 @@ def _note_foreign_marks(request: Request, dialect: str, losses: Losses) -> None:
         if end > start:
             keep_begun(known, messages[:end], reader, [*noted])
         _note_all(_metadata_in(messages[end:]), dialect, losses)
+
+
+def _notes_in(tools: list[Tool]) -> list[Metadata]:
+    return [tool.metadata for tool in tools if tool.metadata]
 
 
 def _metadata_in(messages: list[Message]) -> list[Metadata]:

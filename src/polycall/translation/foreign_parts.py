@@ -23,6 +23,7 @@ from polycall.ir import (
     Part,
     Request,
     Text,
+    Tool,
     ToolCall,
     ToolChoice,
     ToolResult,
@@ -47,6 +48,7 @@ from polycall.translation.foreign_words import in_words, words_of
 from polycall.translation.nonces import have_nonces, without_nonce
 from polycall.translation.repeated_results import without_repeated_results
 from polycall.translation.sound_results import with_sound_results
+from polycall.translation.tool_list_cache import once
 from polycall.translation.wire import Losses
 
 # call       a tool call of this name, its fields as arguments
@@ -184,7 +186,7 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
 
     Raises `UnsupportedError` for what is refused, unless the request allows losses.
     """
-    hosted = [tool for tool in request.tools if tool.kind == "hosted"]
+    hosted = once(request.tools, _hosted_in)
     if request.tool_choice is not None and (hosted or not request.tools):
         choice = _possible_choice(request, request.tool_choice, dialect, losses)
         if choice is not request.tool_choice:
@@ -220,6 +222,10 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
         parts = [new for part in message.parts for new in adapter.part(part, message.role)]
         messages.extend(_in_turns(message, parts))
     return replace(request, messages=like(messages, request.messages))
+
+
+def _hosted_in(tools: list[Tool]) -> list[Tool]:
+    return [tool for tool in tools if tool.kind == "hosted"]
 
 
 def _in_turns(message: Message, parts: list[Part]) -> list[Message]:

@@ -26,9 +26,11 @@ from polycall.ir import (
     Response,
     ResponseEnd,
     Text,
+    Tool,
     ToolCall,
     merge_metadata,
 )
+from polycall.translation.tool_list_cache import once
 from polycall.translation.wire import WireRequest
 
 _OF_PARTS = (PartStart, PartDelta, PartEnd)
@@ -39,8 +41,12 @@ def undone(response: Response, request: Request, wire: WireRequest) -> Response:
     is_changed = wire.aliases or wire.adapted or wire.bound or wire.stops
     if is_changed or request.parallel_tool_calls is False:
         return RequestUndo(request, wire).response(response)
-    customs = [tool for tool in request.tools if tool.kind == "custom"]
+    customs = once(request.tools, _custom_in)
     return RequestUndo(request, wire).response(response) if customs else response
+
+
+def _custom_in(tools: list[Tool]) -> set[str]:
+    return {tool.name for tool in tools if tool.kind == "custom"}
 
 
 class RequestUndo:
@@ -49,7 +55,7 @@ class RequestUndo:
     def __init__(self, request: Request, wire: WireRequest) -> None:
         self._aliases = wire.aliases
         self._adapted = wire.adapted
-        self._custom = {tool.name for tool in request.tools if tool.kind == "custom"}
+        self._custom = once(request.tools, _custom_in)
         self._schema: JSON | None = None  # of the open call, where its arguments are held back
         self._held: list[str] = []
         self._bound = wire.bound

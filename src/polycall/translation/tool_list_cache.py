@@ -21,8 +21,18 @@ T = TypeVar("T")
 _RENDERED_MAX = 16
 
 
-class ToolListCache(list[Any]):
-    """A list that nobody changes, and what was made of it."""
+class KnownList(list[Any]):
+    """A list that nobody changes, and what was found in it."""
+
+    __slots__ = ("found",)
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        super().__init__(items)
+        self.found: dict[Callable[..., Any], Any] = {}
+
+
+class ToolListCache(KnownList):
+    """A list of tools that nobody changes, and what was made of it."""
 
     __slots__ = ("parsed", "rendered")
 
@@ -37,6 +47,15 @@ class _Rendered(Struct, frozen=True):
     value: Any
     warnings: list[Warning]
     notes: list[dict[str, Any]]
+
+
+def once(items: list[Any], look: Callable[[list[Any]], T]) -> T:
+    """What `look` finds in a list: asked once of one that is known.  Nobody changes it."""
+    if not isinstance(items, KnownList):
+        return look(items)
+    if look not in items.found:
+        items.found[look] = look(items)
+    return items.found[look]
 
 
 def parsed_once(

@@ -7,7 +7,6 @@ of one role stay apart, since the server merges them itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from polycall.dialects.anthropic.beginnings import Rendered, Slot, Turn, has_marks
@@ -40,6 +39,7 @@ from polycall.ir import (
 from polycall.translation.conversation import Beginnings, end_of_beginning
 from polycall.translation.foreign_words import result_media
 from polycall.translation.quirks import Quirks
+from polycall.translation.tool_list_cache import once
 from polycall.translation.wire import Losses, ToolNames
 
 NO_RESULT = "no result: the call was interrupted before it gave one"
@@ -54,7 +54,7 @@ class MessagesRenderer:
         losses: Losses,
         names: ToolNames,
         quirks: Quirks,
-        offered: Iterable[Tool] = (),
+        offered: list[Tool] = [],  # noqa: B006 - it is not changed
         *,
         appends: bool = False,
     ) -> None:
@@ -66,7 +66,7 @@ class MessagesRenderer:
         self.opened: set[str] = set()  # names on the wire of tools that a result has opened
         self.unmarked = 0  # messages at the beginning that have no marks for the cache
         self.bound: dict[int, str] = {}  # what thinking blocks are bound to, by their identity
-        self._offered = {tool.name: tool for tool in offered}
+        self._offered = once(offered, _by_name)
         self._losses = losses
         self.names = names
         self._quirks = quirks
@@ -426,3 +426,7 @@ def _wire_message(role: str, message: Message, blocks: list[JSON]) -> JSON:
     if own and "extra" in own:
         return {"role": role, "content": content, **own["extra"]}
     return {"role": role, "content": content}
+
+
+def _by_name(tools: list[Tool]) -> dict[str, Tool]:
+    return {tool.name: tool for tool in tools}

@@ -52,7 +52,7 @@ from polycall.translation.foreign_tools import (
 )
 from polycall.translation.quirks import Quirks
 from polycall.translation.service_tiers import mapped_tier
-from polycall.translation.tool_list_cache import parsed_once
+from polycall.translation.tool_list_cache import once, parsed_once
 from polycall.translation.wire import (
     Losses,
     ToolNames,
@@ -392,20 +392,24 @@ def _bound_breakpoints(body: JSON, losses: Losses, unmarked: int) -> None:
     The last mark of the tools and the last of the system stay, since they serve every
     conversation; then the latest of the messages, since they cover the most.
     """
-    groups: list[list[JSON]] = [
-        _marked(body.get("tools", [])),
-        _marked(body.get("system", [])),
-        [block for each in body["messages"][unmarked:] for block in _marked(each["content"])],
-    ]
+    tools = once(body.get("tools", []), _marked)
+    system = _marked(body.get("system", []))
+    messages = [block for each in body["messages"][unmarked:] for block in _marked(each["content"])]
     automatic = 1 if body.get("cache_control") else 0
-    count = automatic + sum(map(len, groups))
+    count = automatic + len(tools) + len(system) + len(messages)
     if count <= CACHE_BREAKPOINTS_MAX:
         return
     losses.adjust("cache_control", f"{count} marks; the vendor takes {CACHE_BREAKPOINTS_MAX}")
-    tools, system, messages = groups
     surplus = count - CACHE_BREAKPOINTS_MAX
-    for block in [*tools[:-1], *system[:-1], *messages][:surplus]:
+    if gone := tools[:-1][:surplus]:
+        names = set(map(id, gone))
+        body["tools"] = [_unmarked(tool) if id(tool) in names else tool for tool in body["tools"]]
+    for block in [*system[:-1], *messages][: surplus - len(gone)]:
         del block["cache_control"]
+
+
+def _unmarked(block: JSON) -> JSON:
+    return {name: value for name, value in block.items() if name != "cache_control"}
 
 
 def _marked(blocks: Any) -> list[JSON]:

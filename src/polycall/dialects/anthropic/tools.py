@@ -19,7 +19,7 @@ from polycall.schema.root import object_schema
 from polycall.translation.foreign_tools import IN_MESSAGE
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_descriptions import FREE_TEXT
-from polycall.translation.tool_list_cache import rendered_once
+from polycall.translation.tool_list_cache import KnownList, once, rendered_once
 from polycall.translation.wire import Losses, ToolNames, chosen_tool, request_reader
 
 _READ_KEYS = frozenset(
@@ -152,16 +152,15 @@ class ToolsRenderer:
         self._optional = 0
 
     def tools(self, offered: list[Tool]) -> list[JSON]:
-        """The `tools` array."""
-        wire = rendered_once(
+        """The `tools` array, which nobody changes."""
+        return rendered_once(
             offered,
             (NAME, self._is_own),
             quirks=self._quirks,
             losses=self._losses,
             notes=[self._names.aliases],
-            render=lambda: self._definitions(offered),
+            render=lambda: KnownList(self._definitions(offered)),
         )
-        return [{**definition} for definition in wire]  # cache marks may be taken away
 
     def _definitions(self, offered: list[Tool]) -> list[JSON]:
         wire: list[JSON] = []
@@ -299,7 +298,7 @@ class ToolsRenderer:
     ) -> tuple[JSON | None, list[Tool], bool]:
         forced = choice.mode != "auto"
         names = choice.names
-        if missing := set(names) - {tool.name for tool in offered}:
+        if missing := set(names) - once(offered, _names_of):
             self._losses.refuse("tool_choice", f"{sorted(missing)} are not among the tools")
             names = [name for name in names if name not in missing]
             forced = forced and bool(names)
@@ -368,3 +367,7 @@ def _optional_count(node: Any) -> int:
         required: Any = node.get("required") or []  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         count = sum(1 for name in properties if name not in required)  # pyright: ignore[reportUnknownVariableType]
     return count + sum(map(_optional_count, node.values()))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+
+
+def _names_of(tools: list[Tool]) -> set[str]:
+    return {tool.name for tool in tools}

@@ -21,7 +21,7 @@ from polycall.translation.tool_descriptions import (
     as_function,
     note_absent_features,
 )
-from polycall.translation.tool_list_cache import parsed_once, rendered_once
+from polycall.translation.tool_list_cache import KnownList, once, parsed_once, rendered_once
 from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool
 from polycall.translation.wire import request_reader as reader
 
@@ -140,7 +140,7 @@ class ToolsRenderer:
         self._losses = losses
         self._quirks = quirks
         self.names = ToolNames("[A-Za-z0-9_-]", length_max=64)
-        self._declared = {tool.name for tool in request.tools if NAME in tool.metadata}
+        self._declared = once(request.tools, _declared_in)
 
     def name(self, name: str, namespace: str = "") -> str:
         """A tool's name on the wire."""
@@ -157,7 +157,7 @@ class ToolsRenderer:
             quirks=self._quirks,
             losses=self._losses,
             notes=[self.names.aliases],
-            render=lambda: self._entries(offered),
+            render=lambda: KnownList(self._entries(offered)),
         )
 
     def _entries(self, offered: list[Tool]) -> list[JSON]:
@@ -213,13 +213,12 @@ class ToolsRenderer:
 
     def _calling(self) -> JSON:
         choice = self._request.tool_choice
-        functions = [tool for tool in self._request.tools if tool.kind != "hosted"]
-        is_strict = self._is_strict(functions)
+        functions, spaces, has_strict = once(self._request.tools, _functions_in)
+        is_strict = has_strict and self._is_strict()
         if choice is None:
             return {"mode": "VALIDATED"} if is_strict else {}
         own = choice.metadata.get(NAME, {})
         is_foreign = NAME not in choice.metadata
-        spaces = {tool.name: tool.namespace for tool in functions}
         names = [self.name(name, spaces.get(name, "")) for name in choice.names]
         if not functions and not own:
             # Without functions there is nothing to choose, and a mode is refused.
@@ -250,15 +249,24 @@ class ToolsRenderer:
                 self._losses.refuse_hosted(chosen_tool(choice), feature="tool_choice")
                 return {}
 
-    def _is_strict(self, functions: list[Tool]) -> bool:
+    def _is_strict(self) -> bool:
         """Whether all calls are to be validated, the nearest thing to a strict tool."""
-        if not any(tool.strict for tool in functions):
-            return False
         if not self._quirks.strict_tools:
             self._losses.drop("strict", "the model has no validated mode")
             return False
         self._losses.emulate("strict", "calls of all tools are validated, not of this one only")
         return True
+
+
+def _declared_in(tools: list[Tool]) -> set[str]:
+    return {tool.name for tool in tools if NAME in tool.metadata}
+
+
+def _functions_in(tools: list[Tool]) -> tuple[list[Tool], dict[str, str], bool]:
+    """The functions, their namespaces by name, and whether one is strict."""
+    functions = [tool for tool in tools if tool.kind != "hosted"]
+    spaces = {tool.name: tool.namespace for tool in functions}
+    return functions, spaces, any(tool.strict for tool in functions)
 
 
 def render_schema(schema: JSON, quirks: Quirks, *, is_own: bool = False) -> tuple[str, JSON]:

@@ -28,12 +28,14 @@ from polycall.ir import (
     Request,
     Response,
     Text,
+    Tool,
     ToolCall,
     ToolResult,
     unified_finish,
 )
 from polycall.translation.calls import unique_id
 from polycall.translation.quirks import Quirks
+from polycall.translation.tool_list_cache import once
 from polycall.translation.wire import Losses, response_reader, short_hash
 
 # `obfuscation` and Mistral's `p` are random padding.
@@ -298,8 +300,11 @@ def wants_legacy(request: Request | None) -> bool | None:
     """Whether the client declared its tools as `functions`; `None` where that is not known."""
     if request is None or not request.tools:
         return None
-    noted = [tool.metadata for tool in request.tools if tool.metadata]
-    return any(own(metadata).get("legacy") for metadata in noted)
+    return once(request.tools, _are_legacy)
+
+
+def _are_legacy(tools: list[Tool]) -> bool:
+    return any(own(tool.metadata).get("legacy") for tool in tools if tool.metadata)
 
 
 def wire_finish(

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from polycall._support import json_weight
 from polycall.errors import RequestTooLargeError
 from polycall.translation.conversation import end_of_beginning, known_of
+from polycall.translation.tool_list_cache import once
 
 T = TypeVar("T")
 
@@ -27,8 +28,9 @@ ITEMS_MAX = 20_000  # messages, their parts, tools: each costs about 0.1 ms
 FEW_ITEMS_BYTES = 2 * ITEMS_MAX
 _THREADS = 2
 # What the dialects' bodies have many of, and what has many parts in turn.
-_LISTS = ("messages", "input", "contents", "tools", "functions", "system")
-_PARTS = ("content", "parts", "tool_calls", "functionDeclarations", "function_declarations")
+_LISTS = ("messages", "input", "contents", "functions", "system")
+_PARTS = ("content", "parts", "tool_calls")
+_DECLARATIONS = ("functionDeclarations", "function_declarations")
 
 
 class HeavyWork:
@@ -60,7 +62,8 @@ class HeavyWork:
 
 def check_items(body: dict[str, Any]) -> None:
     """Raise `RequestTooLargeError` for a body that has more in it than is translated."""
-    count = 0
+    tools: Any = body.get("tools")
+    count = once(tools, _declared_in) if isinstance(tools, list) else 0  # pyright: ignore[reportUnknownArgumentType]
     for name in _LISTS:
         items: Any = body.get(name)
         if not isinstance(items, list):
@@ -87,3 +90,13 @@ def check_items(body: dict[str, Any]) -> None:
             "translated; send fewer, or larger ones",
             status=413,
         )
+
+
+def _declared_in(tools: list[Any]) -> int:
+    """The tools, and those that stand in others as Gemini's do."""
+    count = len(tools)
+    for tool in tools:
+        for name in _DECLARATIONS:
+            inside: Any = tool.get(name) if isinstance(tool, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            count += len(inside) if isinstance(inside, list) else 0  # pyright: ignore[reportUnknownArgumentType]
+    return count

@@ -120,7 +120,9 @@ class KnownConversations:
                 sought = {} if found is None else found.sought.copy()
                 self._keep(group, _Beginning(text[:size], known, sought), found)
         else:
-            self._keep(group, found, found)
+            # With what is found out on the way to another target.
+            known = Conversation[Any](found.items, items.known)
+            self._keep(group, _Beginning(found.text, known, found.sought), found)
         return items
 
     def _longest(self, group: _Group, text: bytes) -> _Beginning | None:
