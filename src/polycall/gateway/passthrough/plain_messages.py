@@ -97,7 +97,7 @@ _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ID_LENGTH_MAX = 40
 PLAIN_IDS = rf"[\s\S]{{1,{_ID_LENGTH_MAX}}}"  # as a quirk says it: ids of a plain conversation fit
 _NULL = re.compile(rb'"content"\s*:\s*null')
-_EMPTY = b'"content":""'
+_COMPACT_NULL, _EMPTY = b'"content":null', b'"content":""'
 
 
 def as_plain(
@@ -115,7 +115,7 @@ def as_plain(
             return None
         if choice is not None:
             _choice_decoder.decode(choice)
-        has_null, count = False, 0
+        nulls = count = 0
         for message in _each_of(messages):
             count += 1
             if message.tool_calls is not UNSET:
@@ -127,7 +127,7 @@ def as_plain(
                     if len(call.function.arguments) > LONG_BYTES:
                         return None
                     _object_decoder.decode(call.function.arguments)
-                has_null = has_null or message.content is None
+                nulls += message.content is None
             elif message.content is None:
                 return None
             if message.tool_call_id is not UNSET and len(message.tool_call_id) > _ID_LENGTH_MAX:
@@ -138,8 +138,18 @@ def as_plain(
         return None
     if not count:
         return None
-    # Within a text the quotes would be escaped, and no other field of a message has this name.
-    return msgspec.Raw(_NULL.sub(_EMPTY, bytes(messages))) if has_null else messages
+    return msgspec.Raw(_without_nulls(bytes(messages), nulls)) if nulls else messages
+
+
+def _without_nulls(messages: bytes, nulls: int) -> bytes:
+    """The same with an empty text for so many nulls.
+
+    Within a text the quotes would be escaped, and no other field of a message has this name.
+    """
+    pieces = messages.split(_COMPACT_NULL)  # as most clients write it
+    if len(pieces) == nulls + 1:
+        return _EMPTY.join(pieces)
+    return _NULL.sub(_EMPTY, messages)
 
 
 def _each_of(messages: msgspec.Raw) -> Iterable[_Message]:
