@@ -50,10 +50,10 @@ _GENERATION = frozenset(
 # Fields by which a body names models beside the one that is checked.
 OTHER_MODELS = ("models", "fallbacks", "fallback_models")
 _SPACE = b" \t\r\n"
-_ESCAPE = b"\\u00"
-# An escape of what is never escaped: a letter, a digit, `_`, `-`.  Backslashes before it are
-# counted afterwards.
+# An escape of what is never escaped: a letter, a digit, `_`, `-`.  It begins with what can be
+# searched for quickly, so that backslashes before it are counted afterwards.
 _NEEDLESS = re.compile(rb"\\u00(?:2[dD]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])")
+_ESCAPE, _NEEDLESS_FIRSTS = b"\\u00", frozenset({b"2", b"3", b"4", b"5", b"6", b"7"})
 _SPACED = re.compile(rb'\{"[^"\\]*": ')
 _BACKSLASH = ord("\\")
 _CANONICAL_BYTES_MAX = 1 << 20
@@ -79,15 +79,18 @@ def without_needless_escapes(body: bytes) -> bytes:
 
 
 def _has_needless_escape(body: bytes) -> bool:
-    place = body.find(_ESCAPE)  # most are of other letters, and a pattern takes longer to find them
-    while place >= 0:
-        if _NEEDLESS.match(body, place):
-            before = place
-            while before and body[before - 1] == _BACKSLASH:
-                before -= 1
-            if (place - before) % 2 == 0:  # else the text has a backslash, and no escape follows it
-                return True
-        place = body.find(_ESCAPE, place + len(_ESCAPE))
+    if len(body) <= _CANONICAL_BYTES_MAX:
+        # Most escapes are of other letters, and a pattern takes longer to find them.
+        firsts = {piece[:1] for piece in body.split(_ESCAPE)[1:]}
+        if firsts.isdisjoint(_NEEDLESS_FIRSTS):
+            return False
+    for found in _NEEDLESS.finditer(body):
+        place = found.start()
+        before = place
+        while before and body[before - 1] == _BACKSLASH:
+            before -= 1
+        if (place - before) % 2 == 0:  # else the text has a backslash, and no escape follows it
+            return True
     return False
 
 
