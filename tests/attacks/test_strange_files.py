@@ -15,8 +15,10 @@ import pytest
 from polycall.cli.importing import litellm, portkey
 from polycall.config import parse_config, secret_source
 from polycall.config.secret_source import read_secret
-from polycall.errors import ConfigError, RequestError
+from polycall.errors import ConfigError, RequestError, ToolDefinitionError
 from polycall.mcp import load_servers
+from polycall.tool_server import load_document
+from polycall.transport.http1 import HTTP1Transport
 
 DIGITS = "9" * 5000
 MEMORY_MIB_MAX = 150
@@ -63,6 +65,37 @@ YAML = {
 def test_a_strange_yaml_is_refused(case: str) -> None:
     with little(), pytest.raises(RequestError, match=r"^x\.yaml|model_list"):
         litellm.read(YAML[case], "x.yaml")
+
+
+SCHEMA = "openapi: 3.0.0\n{}\npaths: {{/a: {{post: {{operationId: a, requestBody: {{content: {{application/json: {{schema: {}}}}}}}}}}}}}\n"  # noqa: E501
+DOCUMENTS = {
+    "a schema of aliases": SCHEMA.format(
+        "a0: &a0 {type: string}\n"
+        + "\n".join(
+            f"a{n}: &a{n} {{properties: {{x: *a{n - 1}, y: *a{n - 1}}}}}" for n in range(1, 40)
+        ),
+        "*a39",
+    ),
+    "a schema in itself": SCHEMA.format("x: &s {items: *s}", "*s"),
+    "a number without end": SCHEMA.format(f"x: {DIGITS}", "{}"),
+    "brackets": "openapi: " + "[" * 900,
+    "an object of Python": "openapi: !!python/object/apply:os.system [id]\n",
+}
+
+
+@pytest.mark.parametrize("case", DOCUMENTS)
+async def test_a_strange_document_of_an_api_is_refused(case: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(DOCUMENTS[case])
+    transport = HTTP1Transport()
+    with little(), pytest.raises(ToolDefinitionError, match=r"x\.yaml"):
+        await load_document("x.yaml", tmp_path, transport)
+    await transport.close()
+
+
+def test_a_file_may_repeat_what_it_says() -> None:
+    base = "b: &b {api_key: os.environ/K, rpm: 9}\nmodel_list:\n"
+    each = "- {model_name: x, litellm_params: {<<: *b, model: openai/x}}\n"
+    assert litellm.read(base + each * 300, "x.yaml")
 
 
 @pytest.mark.parametrize(

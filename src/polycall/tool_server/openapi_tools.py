@@ -246,12 +246,12 @@ def _parsed(place: str, data: bytes) -> Any:
         if data.lstrip()[:1] in (b"{", b"["):
             raise ToolDefinitionError(f"{place} is not JSON: {error}") from None
     try:
-        import yaml  # noqa: PLC0415 - an extra
+        from polycall._support.yaml_text import load_yaml  # noqa: PLC0415 - needs an extra
     except ImportError:
         raise ToolDefinitionError(
             f"{place} is not JSON; for YAML install 'polycall[import]'"
         ) from None
     try:
-        return yaml.safe_load(data)
-    except yaml.YAMLError as error:
-        raise ToolDefinitionError(f"{place} is neither JSON nor YAML: {error}") from None
+        return load_yaml(data)
+    except ValueError as error:
+        raise ToolDefinitionError(f"{place} is not JSON, and as YAML it is {error}") from None

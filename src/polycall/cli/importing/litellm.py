@@ -40,22 +40,19 @@ _PRICES = {
     "cache_read_input_token_cost": "cached",
     "cache_creation_input_token_cost": "cache_write",
 }
-# Of a file, with what its aliases repeat: a short one can repeat itself a billion times.
-_PLACES_MAX = 200_000
 _READ = {"model", "api_key", "api_base", "base_url", "weight", *_PRICES}
 
 
 def read(text: str, source: str) -> Found:
     """The configuration; raises `RequestError` for anything else."""
     yaml = _yaml()
+    from polycall._support.yaml_text import load_yaml  # noqa: PLC0415 - needs an extra
+
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines = _lines(yaml, root)
-        if len(lines) > _PLACES_MAX:
-            raise RequestError(f"{source} has more than {_PLACES_MAX} values, aliases repeated")
-        data: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise RequestError(f"{source} is not YAML: {error}") from None
+        data = load_yaml(text)
+        lines = _lines(yaml, yaml.compose(text, Loader=yaml.SafeLoader))
+    except ValueError as error:
+        raise RequestError(f"{source} is {error}") from None
     except RecursionError:
         raise RequestError(f"{source} is nested too deeply") from None
     document = expect(data, dict, source)
@@ -72,25 +69,17 @@ def _yaml() -> Any:
         raise RequestError("reading YAML needs pyyaml; install 'polycall[import]'") from None
 
 
-def _lines(yaml: Any, root: Any) -> dict[str, int]:
-    """The line of everything that has a path; no more than a few beyond `_PLACES_MAX`."""
-    found: dict[str, int] = {}
-
-    def look(node: Any, path: str) -> None:
-        if len(found) > _PLACES_MAX:
-            return
-        if path:
-            found.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                place = f"{path}.{key.value}" if path else str(key.value)
-                found[place] = key.start_mark.line + 1
-                look(value, place)
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                look(value, f"{path}[{index}]")
-
-    look(root, "")
+def _lines(yaml: Any, node: Any, path: str = "") -> dict[str, int]:
+    """The line of everything that has a path."""
+    found = {path: node.start_mark.line + 1} if path else {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            place = f"{path}.{key.value}" if path else str(key.value)
+            found.update(_lines(yaml, value, place))
+            found[place] = key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            found.update(_lines(yaml, value, f"{path}[{index}]"))
     return found
 
 
