@@ -195,6 +195,13 @@ def test_a_changed_configuration_rolls_the_pods() -> None:
         ({"providers": {"open ai": {"secretKey": "x"}}}, "open ai"),
         ({"models": {"fast": ["gpt-5.4"]}}, "models"),
         ({"image": {"repository": "x", "digest": "latest"}}, "digest"),
+        # A secret is the key of one, and no value.
+        ({"providers": {"openai": {"apiKey": "sk-1"}}}, "apiKey"),
+        ({"keys": [{"name": "a", "key": "sk-1"}]}, "key"),
+        ({"store": {"url": "postgresql://u:p@h/d"}}, "url"),
+        ({"store": {"secretKey": "a secret of its own"}}, "secretKey"),
+        ({"store": {"urlKey": "postgresql://u:p@h/d"}}, "urlKey"),
+        ({"store": {"countersKey": "redis://:p@h/0"}}, "countersKey"),
     ],
 )
 def test_wrong_values_are_refused(values: dict[str, Any], said: str) -> None:

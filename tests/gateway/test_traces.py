@@ -105,6 +105,7 @@ def test_a_request_and_its_attempts(folder: Path) -> None:
     data = b"".join(collector.bodies)
     assert SECRET_WORDS.encode() not in data
     assert "안녕".encode() not in data
+    assert b"it is 529" not in data  # what a provider said of its failure
 
 
 def test_clients_and_the_configuration_decide_what_is_sampled(folder: Path) -> None:

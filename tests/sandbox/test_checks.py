@@ -69,6 +69,11 @@ async def test_a_tier_that_was_asked_for_is_not_replaced(without_bubblewrap: Non
         await Sandbox("jail").__aenter__()
 
 
+async def test_nor_is_monty_where_it_was_asked_for(without_monty: None):
+    with pytest.raises(RuntimeUnavailableError, match="monty: needs version"):
+        await Sandbox("monty").__aenter__()
+
+
 async def test_packages_are_not_dropped_for_a_tier_that_has_none(
     without_bubblewrap: None, tmp_path: Path
 ):

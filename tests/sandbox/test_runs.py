@@ -36,6 +36,22 @@ async def test_state_lives_between_runs(session: Session):
     assert (await session.run("_[1]")).value == 4
 
 
+async def test_a_process_serves_one_session_and_no_other():
+    async with Sandbox("jail", pool=1) as sandbox:
+        seen: list[object] = []
+        for _ in range(3):
+            async with sandbox.session() as session:
+                result = await session.run(
+                    "import json\n(hasattr(json, 'mark'), setattr(json, 'mark', 1))[0]"
+                )
+                assert result.value is False
+                process = session._process
+                assert process is not None
+                assert not any(process is each for each in seen)
+                seen.append(process)
+        assert not any(getattr(each, "alive", True) for each in seen)
+
+
 async def test_sessions_do_not_share_state(jail: Sandbox):
     async with jail.session() as one, jail.session() as other:
         await one.run("secret = 1; open('/tmp/note', 'w').write('x')")
@@ -266,6 +282,16 @@ async def test_long_output_keeps_its_head_and_its_tail(jail: Sandbox):
 async def test_control_characters_come_as_text(session: Session):
     result = await session.run("print('\\x1b[2J\\x07 \\ud800 한글\\tok')")
     assert result.stdout == "\\x1b[2J\\x07 \\ud800 한글\tok\n"
+    # Whatever else a program sends: its errors, and the names in them.
+    code = (
+        "import sys\nsys.stderr.write('\\x9b31m')\n"
+        "raise type('E\\x1bvil', (Exception,), {})('\\x1b]0;x\\x07')"
+    )
+    result = await session.run(code)
+    assert result.error is not None
+    shown = [result.stderr, result.error.type, result.error.message, result.error.traceback]
+    assert not {"\x1b", "\x07", "\x9b"} & set("".join(shown))
+    assert result.stderr.startswith("\\x9b31m")
 
 
 async def test_a_coroutine_left_at_the_end_is_named(session: Session):
@@ -295,9 +321,13 @@ async def test_a_cancelled_run_stops_its_tools_and_its_process(jail: Sandbox):
         run = asyncio.create_task(session.run("await hang()", {"hang": hang}))
         await started.wait()
         run.cancel()
+        process = session._process
         with pytest.raises(asyncio.CancelledError):
             await run
         assert stopped.is_set()
+        assert process is not None
+        assert not process.alive
+        assert session._process is None
         assert (await session.run("1")).value == 1
 
 
