@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,9 @@ from tests.servers import Postgres, Redis, postgres, redis
 def pytest_sessionfinish() -> None:
     for process in running:
         process.kill()
+
+
+CLAUDE_CODE = "@anthropic-ai/claude-code@2.1"
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +66,26 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'store.db'}"
     server: Postgres = request.getfixturevalue("postgres_server")
     return server.database()
+
+
+@pytest.fixture(scope="session")
+def claude(request: pytest.FixtureRequest) -> Path:
+    """Claude Code's command, installed into pytest's cache on first use."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip("npm and node are not installed")
+    config: Any = request.config
+    folder: Path = config.cache.mkdir("claude-code")
+    command = folder / "node_modules" / ".bin" / "claude"
+    if not command.exists():
+        (folder / "package.json").write_text('{"private": true}')
+        installed = subprocess.run(
+            ["npm", "install", "--no-audit", "--no-fund", "--silent", CLAUDE_CODE],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if installed.returncode != 0:
+            pytest.skip(f"npm cannot install Claude Code: {installed.stderr[-300:]}")
+    return command

@@ -73,7 +73,7 @@ async def with_fastmcp() -> None:
         async def prompted() -> bool:
             names = {each.name for each in await client.list_prompts()}
             made = await client.get_prompt("stock_review", {"code": "x"})
-            return "stock_review" in names and len(made.messages) == 1
+            return "stock_review" in names and "Review this: x" in str(made.messages)
 
         async def completed() -> bool:
             from mcp_types import PromptReference
@@ -87,19 +87,19 @@ async def with_fastmcp() -> None:
             return "polycall://stock/memo://today" in found
 
         async def is_read() -> bool:
-            return len(await client.read_resource("polycall://stock/memo://today")) == 1
+            return "오늘" in str(await client.read_resource("polycall://stock/memo://today"))
 
         async def templates() -> bool:
-            return bool(await client.list_resource_templates())
+            return "memo://{day}/items" in str(await client.list_resource_templates())
 
         async def pinged() -> bool:
-            return seen["revision"] == "2026-07-28" or bool(await client.ping())
+            return bool(await client.ping())
 
         async def says(name: str, arguments: dict[str, Any], expected: str) -> bool:
             return await text(name, arguments) == expected
 
         add = named.get("stock_add")
-        await feature("tools", lambda: is_(named))
+        await feature("tools", lambda: is_(add))
         await feature("pages", lambda: is_(len(named) > 300))
         await feature("annotations", lambda: is_(add and add.annotations.read_only_hint))
         await feature("calls", lambda: says("stock_add", {"a": 2, "b": 3}, "5"))
@@ -116,7 +116,8 @@ async def with_fastmcp() -> None:
         await feature("completion", completed)
         await feature("forms", lambda: says("stock_ask_name", {}, "accept: 영희"))
         await feature("approval", lambda: says("stock_remove", {"path": "/x"}, "removed /x"))
-        await feature("ping", pinged)
+        if seen["revision"] != "2026-07-28":  # the newest revision has none
+            await feature("ping", pinged)
 
 
 async def with_pydantic() -> None:
@@ -152,7 +153,7 @@ async def with_pydantic() -> None:
             return "stock_add" in (await agent.run("add")).output
 
         async def templates() -> bool:
-            return bool(await toolset.list_resource_templates())
+            return "memo://{day}/items" in str(await toolset.list_resource_templates())
 
         async def resources() -> bool:
             return any("memo://today" in str(each.uri) for each in await toolset.list_resources())
@@ -164,7 +165,7 @@ async def with_pydantic() -> None:
             return "Review" in str(await toolset.get_prompt("stock_review", {"code": "x"}))
 
         add = tools.get("stock_add")
-        await feature("tools", lambda: is_(tools))
+        await feature("tools", lambda: is_(add))
         await feature("pages", lambda: is_(len(tools) > 300))
         await feature("annotations", lambda: is_(add and add.annotations.read_only_hint))
         await feature("calls", an_agent)

@@ -1,13 +1,9 @@
-"""C10: Claude Code finishes a task on the simulation of its vendor, directly and by the gateway.
-
-It is installed into pytest's cache on first use.
-"""
+"""C10: Claude Code finishes a task on the simulation of its vendor, directly and by the gateway."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,35 +13,11 @@ import pytest
 from polycall.sim import Call, Simulation, Turn
 from tests.gateway.harness import KEY, UPSTREAMS, Gateway
 
-PACKAGE = "@anthropic-ai/claude-code@2.1"
 COMMAND = "echo 안녕 > made.txt && cat made.txt"
 PROMPT = "Make a file made.txt with a greeting."
 FINAL = "The file is there."
 CALL = Call("Bash", {"command": COMMAND, "description": "make it"})
 SMALL = "claude-haiku-4-5"
-
-
-@pytest.fixture(scope="session")
-def claude(request: pytest.FixtureRequest) -> Path:
-    """The command."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("npm and node are not installed")
-    config: Any = request.config
-    folder: Path = config.cache.mkdir("claude-code")
-    command = folder / "node_modules" / ".bin" / "claude"
-    if not command.exists():
-        (folder / "package.json").write_text('{"private": true}')
-        installed = subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--silent", PACKAGE],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        if installed.returncode != 0:
-            pytest.skip(f"npm cannot install Claude Code: {installed.stderr[-300:]}")
-    return command
 
 
 def run(claude: Path, folder: Path, url: str, model: str, small: str) -> dict[str, Any]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from polycall.sim import Simulation
 from tests.gateway.harness import KEY, Gateway
+from tests.gateway.mcp_claude_code import observe
 from tests.gateway.mcp_support import REVISIONS, STOCK, TOKEN
+from tests.gateway.mcp_wire import Wire
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +31,7 @@ BEGIN, END = (
 )
 _SCOPE = "@modelcontextprotocol"
 NODE = (f"{_SCOPE}/sdk@1", f"{_SCOPE}/client@2", f"{_SCOPE}/inspector@2", "node@22")
+STOPPED = "nap cancelled"
 PYTHON = ("fastmcp>=4", "pydantic-ai-slim[mcp]")
 ROWS = (
     "revision",
@@ -108,7 +114,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 mcp_processes = true
 [mcp.stock]
 command = ["{sys.executable}", "{STOCK}", "stdio"]
-env = {{ MANY = "300", TOKEN = "{TOKEN}" }}
+env = {{ MANY = "300", TOKEN = "{TOKEN}", LOG = "{place}/log" }}
 ask_for = ["remove"]
 task_after_s = 1.0
 [[keys]]
@@ -137,7 +143,6 @@ def inspector(folder: Path, url: str, era: str) -> dict[str, str]:
         return shows("tools/call", expected, "--tool-name", f"stock_{tool}", *words)
 
     return {
-        "revision": "2026-07-28" if era == "modern" else "2025-11-25",
         "tools": shows("tools/list", '"stock_add"'),
         "pages": shows("tools/list", '"stock_tool_299"'),
         "annotations": shows("tools/list", '"readOnlyHint": true'),
@@ -156,26 +161,66 @@ def inspector(folder: Path, url: str, era: str) -> dict[str, str]:
     }
 
 
+def observed(gateway: Gateway, log: Path, ask: Callable[[str], dict[str, str]]) -> dict[str, str]:
+    """What a client says, and what of it the wire and the server's log bear out."""
+    wire = Wire(gateway.port)
+    before = log.read_text("utf-8").count(STOPPED) if log.exists() else 0
+    try:
+        seen = ask(f"http://127.0.0.1:{wire.port}/mcp")
+    finally:
+        wire.close()
+    versions: list[str] = re.findall(r"mcp-protocol-version: ([-\d]+)", wire.said, re.IGNORECASE)
+    seen["revision"] = versions[-1]
+    if "tasks" in seen and not re.search(r'"resultType": ?"task"', wire.heard):
+        seen["tasks"] = "no: no task was made"
+    if "cancellation" in seen:
+        end = time.monotonic() + 20
+        while log.read_text("utf-8").count(STOPPED) == before and time.monotonic() < end:
+            time.sleep(0.1)
+        if log.read_text("utf-8").count(STOPPED) == before:
+            seen["cancellation"] = "no: the server heard of none"
+    return seen
+
+
 def by_script(command: list[str], **options: Any) -> dict[str, str]:
     return json.loads(run(command, **options).splitlines()[-1])
 
 
-def test_the_table_of_clients(node: Path, python: Path, served: Gateway) -> None:
-    url = f"{served.url}/mcp"
+def test_the_table_of_clients(
+    *,
+    node: Path,
+    python: Path,
+    claude: Path,
+    sim: Simulation,
+    served: Gateway,
+    tmp_path: Path,
+) -> None:
+    log = served.path.with_name("log")
     script, ours = str(HERE / "mcp_fastmcp.py"), str(HERE / "mcp_python_client.py")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     seen: dict[str, dict[str, str]] = {}
     for mode in REVISIONS:
         name = f"Python SDK 2, {'newest' if mode == 'auto' else 'handshake'}"
-        seen[name] = by_script([sys.executable, ours, mode, url, KEY], env=environment)
+        command = [sys.executable, ours, mode]
+        seen[name] = observed(
+            served, log, lambda url, c=command: by_script([*c, url, KEY], env=environment)
+        )
     for version in ("2", "1"):
-        command = ["node", "mcp_clients.mjs", version, url, KEY]
-        seen[f"TypeScript SDK {version}"] = by_script(command, cwd=node)
-    seen["FastMCP 4"] = by_script([str(python), script, "fastmcp", url, KEY], env=plain)
-    seen["PydanticAI"] = by_script([str(python), script, "pydantic", url, KEY], env=plain)
+        command = ["node", "mcp_clients.mjs", version]
+        seen[f"TypeScript SDK {version}"] = observed(
+            served, log, lambda url, c=command: by_script([*c, url, KEY], cwd=node)
+        )
+    for name, kind in (("FastMCP 4", "fastmcp"), ("PydanticAI", "pydantic")):
+        command = [str(python), script, kind]
+        seen[name] = observed(
+            served, log, lambda url, c=command: by_script([*c, url, KEY], env=plain)
+        )
     for era in ("modern", "legacy"):
-        seen[f"Inspector, {era}"] = inspector(node, url, era)
+        seen[f"Inspector, {era}"] = observed(
+            served, log, lambda url, e=era: inspector(node, url, e)
+        )
+    seen["Claude Code 2"] = observe(claude, sim, served, tmp_path, log)
     table = f"| | {' | '.join(seen)} |\n|---|{'---|' * len(seen)}\n"
     for row in ROWS:
         cells = [found.get(row, "–").partition(":")[0] for found in seen.values()]

@@ -59,7 +59,7 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 _LISTEN_AGAIN_S = 1.0
 _REFRESH_PAUSE_S = 0.1
 _REFRESH_PAUSE_S_MAX = 10.0
-_LEVEL_WITHIN_S = 1.0
+_LEVEL_WITHIN_S = 5.0
 _SESSION_LOST = ("Session terminated", "Server returned an error response")
 # What the protocol's library raises where a server or the way to it is at fault.
 _FAILURES = (ExceptionGroup, MCPError, OSError, RuntimeError, ValueError, httpx2.HTTPError)

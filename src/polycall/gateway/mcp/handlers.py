@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import mcp_types as types
 import msgspec
@@ -59,6 +59,7 @@ logger = logging.getLogger("polycall.mcp")
 
 Context = ServerRequestContext[Any, Any]
 
+_DEPTH_MAX = 200
 _SESSION_HEADER = b"mcp-session-id"
 _NOBODY = (
     "{!r} needs a person's approval, and your client says nobody can be asked (elicitation); "
@@ -191,9 +192,10 @@ class Handlers:
 
     async def call_tool(self, context: Context, params: types.CallToolRequestParams) -> Any:
         asked = _asked(context)
-        arguments_json = _arguments_json(params)
-        if arguments_json is None:
-            return failed("the arguments hold half of a character (a lone surrogate)")
+        try:
+            arguments_json = _arguments_json(params)
+        except ValueError as error:
+            return failed(str(error))
         key = call_key(params.name, arguments_json)
         owner = asked.owner.id
         running = None
@@ -215,9 +217,10 @@ class Handlers:
 
     async def begin_task(self, context: Context, params: types.CallToolRequestParams) -> TaskRecord:
         """Make a call as a task; a person is asked while it waits."""
-        arguments_json = _arguments_json(params)
-        if arguments_json is None:
-            raise MCPError(types.INVALID_PARAMS, "the arguments hold half of a character")
+        try:
+            arguments_json = _arguments_json(params)
+        except ValueError as error:
+            raise MCPError(types.INVALID_PARAMS, str(error)) from None
         work = await self._work(context, params, arguments_json)
         if isinstance(work, types.CallToolResult):
             raise MCPError(types.INVALID_PARAMS, work.content[0].text)  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
@@ -437,13 +440,31 @@ def _owner(context: Context) -> Owner:
     return _asked(context).owner
 
 
-def _arguments_json(params: types.CallToolRequestParams) -> str | None:
-    """The arguments as text; `None` where they cannot be sent to anybody."""
+def _arguments_json(params: types.CallToolRequestParams) -> str:
+    """The arguments as text; `ValueError` where they cannot be sent to anybody."""
+    arguments = params.arguments or {}
+    level: list[Any] = [arguments]
+    for _ in range(_DEPTH_MAX):
+        level = [inner for each in level for inner in _inside(each)]
+    if level:
+        raise ValueError(f"the arguments are nested more than {_DEPTH_MAX} deep; nothing was run")
     try:
-        msgspec.json.encode(params.arguments or {})
+        msgspec.json.encode(arguments)
     except UnicodeEncodeError:
-        return None
-    return jsontext.encode(params.arguments or {})
+        raise ValueError(
+            "the arguments hold half of a character (a lone surrogate); nothing was run"
+        ) from None
+    return jsontext.encode(arguments)
+
+
+def _inside(node: Any) -> list[Any]:
+    """The tables and lists in a table or a list."""
+    inner: list[Any] = []
+    if isinstance(node, dict):
+        inner = list(cast("dict[str, Any]", node).values())
+    elif isinstance(node, list):
+        inner = cast("list[Any]", node)
+    return [each for each in inner if isinstance(each, dict | list)]
 
 
 def _asked(context: Context) -> McpRequest:

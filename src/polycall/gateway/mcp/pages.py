@@ -30,9 +30,11 @@ def page_of(
     cursor = None if params is None else params.cursor
     if cursor is not None:
         try:
-            after = base64.urlsafe_b64decode(cursor.encode()).decode()
+            after = base64.b64decode(cursor.encode(), b"-_", validate=True).decode()
         except ValueError:
             raise MCPError(code=types.INVALID_PARAMS, message="the cursor is not ours") from None
+        if not after:
+            raise MCPError(code=types.INVALID_PARAMS, message="the cursor is not ours")
         ordered = [each for each in ordered if name(each) > after]
     page: list[T] = []
     left = _PAGE_BYTES
