@@ -21,7 +21,7 @@ from polycall.config.mcp import OAuthSettings
 from polycall.errors import ToolDefinitionError, ToolServerError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp import hub as hub_module
-from polycall.gateway.mcp.calls import CallScope, clean
+from polycall.gateway.mcp.calls import CallScope, Pace, clean
 from polycall.gateway.mcp.hub import Hub, Member
 from polycall.gateway.mcp.openapi_source import OpenAPISource
 from polycall.gateway.mcp.pins import StorePins
@@ -331,6 +331,12 @@ async def test_a_programs_last_words_lose_its_secret(
         (Elicitation("s", "Name?", schema={"type": "object", "title": "x" * 40_000}), 0),
         (Elicitation("s", "Look", url="https://example.com/" + "x" * 40_000), 0),
         (Elicitation("s", "Look", url="file:///etc/passwd"), 0),
+        (Elicitation("s", "Look", url="https://good.example\n.evil.example/"), 0),
+        (Elicitation("s", "Look", url="https://bank.example@evil.example/"), 0),
+        (Elicitation("s", "Look", url="https://good.example\\@evil.example/"), 0),
+        (Elicitation("s", "Look", url="https://good.example\u202e/"), 0),
+        (Elicitation("s", "Look", url="https:///path"), 0),
+        (Elicitation("s", "Look", url="https://good.example/a@b?c=d%20e"), 50),
     ],
 )
 async def test_a_person_is_asked_so_much_and_no_more(asked: Elicitation, times: int) -> None:
@@ -393,3 +399,29 @@ async def test_a_stream_is_weighed_as_it_is_read_however_its_type_is_spelt(kind:
 
 async def never() -> None:
     """No list changes here."""
+
+
+async def test_a_question_cannot_steer_a_persons_terminal() -> None:
+    put: list[Elicitation] = []
+
+    async def ask(question: Elicitation) -> ElicitationAnswer:
+        put.append(question)
+        return ElicitationAnswer("decline")
+
+    context = ToolContext(deps=CallScope(Owner("1", "k"), "r", ask=ask))
+    elicit = hub_module._elicit  # pyright: ignore[reportPrivateUsage]
+    await elicit(
+        [], Elicitation("s", "Name?\x1b[2J\u202e\nNow", schema={"type": "object"}), context
+    )
+    assert put[0].message == "s: Name?\\u001b[2J\\u202e\nNow"
+
+
+def test_a_flood_of_progress_is_passed_on_at_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("polycall.gateway.mcp.calls.time.monotonic", lambda: now)
+    pace = Pace()
+    assert sum(pace.takes() for _ in range(5_000)) == 200
+    now += 2.0
+    assert sum(pace.takes() for _ in range(5_000)) == 40
+    now += 3_600.0
+    assert sum(pace.takes() for _ in range(5_000)) == 200

@@ -8,6 +8,7 @@ that it has started, is the package's; reading is done here.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TextIO
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("polycall.mcp")
 
 LINE_BYTES_MAX = 16 * 1024 * 1024  # of one message, as over HTTP
+_HEAD = 300
+_ID = rb'"id"\s*:\s*(\d{1,18}|"[^"\\]{1,100}")\s*'
+_ANSWERS = re.compile(
+    rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?' + _ID + rb',\s*"(?:result|error)"'
+)
+_ANSWERED = re.compile(rb"," + rb"\s*" + _ID + rb"\}\s*$")
 _FLUSH_S = 0.5  # for what was accepted to be written before the program's input closes
 _LOST = (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream, OSError)
 
@@ -136,4 +143,19 @@ def _message(line: bytes) -> Message:
         text = line.decode("utf-8", "replace")
         return SessionMessage(types.jsonrpc_message_adapter.validate_json(text, by_name=False))
     except ValueError as error:
-        return error  # the session says what it makes of it
+        # Whoever waits for this answer must not wait for its deadline.
+        return _unreadable(line, error) or error
+
+
+def _unreadable(line: bytes, error: ValueError) -> Message | None:
+    """The failure of the request that a line answers, as far as its beginning or end says which."""
+    found = _ANSWERS.match(line[:_HEAD]) or _ANSWERED.search(line[-_HEAD:])
+    if found is None:
+        return None
+    name = found[1].decode("utf-8", "replace")
+    words = f"its answer cannot be read: {str(error)[:300]}"
+    failure = types.ErrorData(code=types.PARSE_ERROR, message=words)
+    answer = types.JSONRPCError(
+        jsonrpc="2.0", id=name[1:-1] if name.startswith('"') else int(name), error=failure
+    )
+    return SessionMessage(answer)

@@ -36,6 +36,7 @@ logger = logging.getLogger("polycall.mcp")
 
 T = TypeVar("T")
 
+_NAME_CHARS_MAX = 128  # as the protocol has it
 _DEFINITION_BYTES_MAX = 64 * 1024
 
 _RESUME_S = 60.0  # so long a server may be away while a task of it is waited for
@@ -363,6 +364,9 @@ class McpToolset(AbstractToolset):
     async def _take(self, listed: list[types.Tool]) -> None:
         counts = Counter(tool.name for tool in listed)
         wires = {tool.name: definition_of(tool) for tool in listed if counts[tool.name] == 1}
+        odd = [name for name in wires if not _is_name(name)]
+        for name in odd:  # clients' models refuse a whole list for one of them
+            del wires[name]
         large = [name for name, wire in wires.items() if _is_large(wire)]
         for name in large:  # not even looked at: that takes long
             del wires[name]
@@ -373,6 +377,8 @@ class McpToolset(AbstractToolset):
         ]
         reason = f"its definition has more than {_DEFINITION_BYTES_MAX:,} bytes"
         notices += [Notice(self.server.name, name, "unusable", reason=reason) for name in large]
+        reason = f"its name has not 1 to {_NAME_CHARS_MAX} characters, all of which can be seen"
+        notices += [Notice(self.server.name, name, "unusable", reason=reason) for name in odd]
         differing = await self._comparison.notices("tool", wires, counts)
         notices += differing
         withheld = {each.tool for each in differing if each.withheld}
@@ -437,6 +443,10 @@ def _is_gone(error: ToolServerError, connection: Connection | None) -> bool:
     if isinstance(error, TaskForgottenError):
         return False
     return isinstance(error, SessionLostError) or connection is None or not connection.is_open
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name.strip()) == len(name) <= _NAME_CHARS_MAX and name.isprintable()
 
 
 def _is_large(wire: JSON) -> bool:

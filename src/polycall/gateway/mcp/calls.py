@@ -112,6 +112,25 @@ class McpRequest:
 Reporter = Callable[[float, str], Awaitable[None]]
 
 
+class Pace:
+    """How much of a call's progress is passed on: the beginning, and then so much a second."""
+
+    _FREE, _A_SECOND = 200.0, 20.0
+
+    def __init__(self) -> None:
+        self._left, self._at = self._FREE, time.monotonic()
+
+    def takes(self) -> bool:
+        """Whether to pass on one more."""
+        now = time.monotonic()
+        self._left = min(self._left + (now - self._at) * self._A_SECOND, self._FREE)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
 class ToolCalls:
     """Makes calls.  One for the process."""
 
@@ -257,10 +276,10 @@ class ToolCalls:
         run: Callable[[ToolContext[Any]], Awaitable[Attempt]],
         reporter: Reporter | None,
     ) -> Outcome:
-        secrets = offered.member.secrets
+        secrets, pace = offered.member.secrets, Pace()
 
         async def report(progress: float, message: str) -> None:
-            if reporter is not None:
+            if reporter is not None and pace.takes():
                 await reporter(progress, clean(message, secrets)[:_PROGRESS_CHARS_MAX])
 
         scope.begun(call_id)

@@ -12,10 +12,12 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import mcp_types as types
 
 from polycall._support import jsontext
+from polycall._support.printable import printable, printable_line
 from polycall.config import McpServer
 from polycall.errors import PolycallError, ToolServerError
 from polycall.gateway.mcp.calls import CallScope, clean, clean_tree
@@ -302,7 +304,7 @@ async def _elicit(
     # A client takes the gateway for who asks; its person must know that it is this server.
     asked = Elicitation(
         asked.server,
-        f"{asked.server}: {clean(asked.message, secrets)}",
+        printable(f"{asked.server}: {clean(asked.message, secrets)}"),
         schema=clean_tree(asked.schema, secrets),
         url=clean(asked.url, secrets),
     )
@@ -312,13 +314,26 @@ async def _elicit(
 
 def _refusal(asked: Elicitation, number: int) -> str:
     """Why a person is not asked this, where he is not."""
-    if asked.url and not asked.url.startswith(("https://", "http://")):
+    if asked.url and not _is_page(asked.url):
         return f"would have a person open {asked.url[:200]!r}"
     if number > _QUESTIONS_MAX:
         return f"asks a person more than {_QUESTIONS_MAX} questions in one call"
     if len(jsontext.encode(asked.schema)) + len(asked.url) > _QUESTION_CHARS_MAX:
         return f"asks a person more than {_QUESTION_CHARS_MAX:,} characters hold"
     return ""
+
+
+def _is_page(url: str) -> bool:
+    """Whether it is an address of the web that leads where it seems to lead."""
+    if not url.startswith(("https://", "http://")) or "\\" in url or " " in url:
+        return False
+    if printable_line(url) != url:
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        return False
 
 
 async def _sample(asked: SamplingRequest, context: ToolContext[Any]) -> Response:
