@@ -13,9 +13,6 @@ of the three rounds: other work on the machine only adds to it.
 from __future__ import annotations
 
 import argparse
-import base64
-import gzip
-import hashlib
 import http.client
 import json
 import os
@@ -33,7 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.answer_doors import AnswerDoor, answer_doors
-from bench.socket_doors import VOICES, Door, read_on, socket_doors
+from bench.door_upstream import BOMB, PROVIDERS, Upstream, chunk, long_answers
+from bench.side_doors import SideDoor, config, side_doors
+from bench.socket_doors import Door, read_on, socket_doors
 
 MIB_MAX = 50.0
 HELD_MS_MAX = 50.0
@@ -47,146 +46,6 @@ _DIALECTS = {
     "responses": "openai-responses",
     "gemini": "gemini",
 }
-CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-EVENTS = CHUNKED.replace(b"OK\r\n", b"OK\r\ncontent-type: text/event-stream\r\n")
-BOMB = gzip.compress(b" " * 300_000_000, 9)
-_WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_SWITCHING = (
-    b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
-    b"sec-websocket-accept: %b\r\n\r\n"
-)
-GZIP = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n"
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def _event(text: str) -> bytes:
-    delta = {"index": 0, "delta": {"content": text}, "finish_reason": None}
-    body = {"id": "c", "object": "chat.completion.chunk", "created": 1, "choices": [delta]}
-    return b"data: " + json.dumps(body).encode() + b"\n\n"
-
-
-# What the provider sends first, and then without end.
-PROVIDERS: dict[str, tuple[bytes, bytes]] = {
-    "endless headers": (b"HTTP/1.1 200 OK\r\n", b"x: y\r\n" * 9999),
-    "endless trailers": (CHUNKED + b"0\r\n", b"x: y\r\n" * 9999),
-    "an endless extension": (CHUNKED + b"1;", b"a" * 65536),
-    "endless interim answers": (b"", b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\n" * 999),
-    "a bomb": (GZIP % len(BOMB), BOMB),
-    "an endless body": (CHUNKED + _chunk(b'{"a":"'), _chunk(b"a" * 65536)),
-    "an endless error": (CHUNKED.replace(b"200", b"500"), _chunk(b"a" * 65536)),
-    "an endless event": (EVENTS + _chunk(b"data: "), _chunk(b"a" * 65536)),
-    "endless small events": (EVENTS, _chunk(_event("x") * 500)),
-    "endless large events": (EVENTS, _chunk(_event("x" * 60_000))),
-    "endless comments": (EVENTS, _chunk(b": x\n\n" * 9999)),
-}
-
-
-def _whole(field: bytes) -> tuple[bytes, bytes]:
-    """An answer of 22 MB in JSON, which is as much as is read, with one more field."""
-    start, _, end = _ANSWER.partition(b'"hello"')
-    body = start + b'"hello"' + end[:-1] + b"," + field + b"}"
-    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body, b""
-
-
-def _long_answers() -> dict[str, Callable[[], tuple[bytes, bytes]]]:
-    """Answers that come to their end, made when they are asked for."""
-    text = b"x" * 22_000_000
-    many = 22_000_000
-    return {
-        "a long text": lambda: _whole(b'"a":"%b"' % text),
-        "a wide text": lambda: _whole(b'"a":"%b\xf0\x9f\x98\x80"' % text),
-        "small values": lambda: _whole(b'"a":[%b1]' % (b"[]," * (many // 3))),
-        "many fields": lambda: _whole(b",".join(b'"%x":1' % n for n in range(many // 9))),
-        "a long usage": lambda: _whole(b'"usage":{"a":[%b1]}' % (b"[]," * (many // 3))),
-        "a long content": lambda: (
-            b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b"
-            % (len(long := _ANSWER.replace(b"hello", text)), long),
-            b"",
-        ),
-    }
-
-
-class Upstream:
-    """Answers by the name of the model: one of `PROVIDERS`, or well."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self._long = _long_answers()
-        self.answers: dict[str, Callable[[], bytes]] = {}  # by the name of the model
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            peer, _ = self._listener.accept()
-            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
-
-    def _serve(self, peer: socket.socket) -> None:
-        with peer, suppress(OSError, ValueError):
-            reader = peer.makefile("rb")
-            while head := _read_head(reader):
-                if "sec-websocket-key" in head:
-                    self._speak(peer, head)
-                body = json.loads(reader.read(int(head.get("content-length", 0))))
-                asked = head[""].partition("/models/")[2].partition(":")[0] or body["model"]
-                if asked in self.answers:
-                    peer.sendall(self.answers[asked]())
-                    continue
-                name = asked.replace("_", " ")
-                if name in self._long:
-                    peer.sendall(self._long[name]()[0])
-                    continue
-                if name not in PROVIDERS:
-                    peer.sendall(_GOOD)
-                    continue
-                first, more = PROVIDERS[name]
-                peer.sendall(first)
-                while True:
-                    peer.sendall(more)
-
-    def _speak(self, peer: socket.socket, head: dict[str, str]) -> None:
-        """As a voice, which goes on until nobody listens."""
-        digest = hashlib.sha1(head["sec-websocket-key"].encode() + _WEBSOCKET).digest()
-        peer.sendall(_SWITCHING % base64.b64encode(digest))
-        name = head[""].partition("model=")[2].split()[0].replace("_", " ")
-        first, more = VOICES.get(name, (b"", b""))
-        peer.sendall(first)
-        while more:
-            peer.sendall(more)
-        while peer.recv(65536):
-            pass
-
-
-def _read_head(reader: Any) -> dict[str, str]:
-    lines: list[str] = []
-    while (line := reader.readline().decode("latin-1").strip()) != "" or not lines:
-        if line == "" and not lines:
-            return {}
-        lines.append(line)
-    found = (line.split(": ", 1) for line in lines[1:])
-    return {"": lines[0], **{name.lower(): value for name, value in found}}
-
-
-_ANSWER = json.dumps(
-    {
-        "id": "c",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": "hello"},
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-    }
-).encode()
-_GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(_ANSWER), _ANSWER)
 
 
 def _providers(upstream: Upstream) -> str:
@@ -202,19 +61,21 @@ def _providers(upstream: Upstream) -> str:
 class Served:
     """The gateway as a process, with a probe beside it."""
 
-    def __init__(self, folder: Path, upstream: Upstream) -> None:
-        config = folder / "polycall.toml"
-        config.write_text(
+    def __init__(self, folder: Path, upstream: Upstream, more: str) -> None:
+        path = folder / "polycall.toml"
+        path.write_text(
             "[server]\nattempts = 1\ntotal_s = 30\nread_s = 5\nbody_s = 5\n"
             f'[providers.up]\ndialect = "openai-chat"\nbase_url = "{upstream.url}"\n'
-            'api_key = "sk-up-aaaaaaaa"\n'
-            + _providers(upstream)
-            + '[mcp.away]\nurl = "http://127.0.0.1:9/mcp"\n',
+            'api_key = "sk-up-aaaaaaaa"\n' + _providers(upstream) + more,
             encoding="utf-8",
         )
         program = Path(sys.executable).with_name("polycall")
+        make = [program, "admins", "create", "a", "--role", "owner", "--key", "--json"]
+        made = subprocess.check_output([*make, "--config", path], text=True)
+        self.said = ""  # the status of the latest answer
+        self.admin_key: str = json.loads(made)["key"]
         self._process = subprocess.Popen(
-            [program, "serve", "--config", config, "--port", "0"],
+            [program, "serve", "--config", path, "--port", "0"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -323,7 +184,7 @@ def _client_doors() -> Iterator[tuple[str, Callable[[], tuple[bytes, bytes]]]]:
     yield "one endless header", lambda: (head + b"x: ", b"a" * 65536)
     chunked = head + b"transfer-encoding: chunked\r\n\r\n"
     yield "endless trailers", lambda: (chunked + b"0\r\n", b"x: y\r\n" * 9999)
-    yield "an endless body in chunks", lambda: (chunked, _chunk(b"a" * 65536))
+    yield "an endless body in chunks", lambda: (chunked, chunk(b"a" * 65536))
     yield "chunks of one byte", lambda: (chunked, b"1\r\na\r\n" * 9999)
     bomb = head + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(BOMB)
     yield "a compressed bomb", lambda: (bomb + BOMB, b"")
@@ -414,6 +275,8 @@ def exchange(first: bytes, more: bytes) -> Door:
             while more and time.monotonic() < until:
                 peer.settimeout(max(until - time.monotonic(), 0.01))
                 peer.sendall(more)
+            first_line = peer.recv(12)
+            served.said = first_line[9:].decode("latin-1")
             read_on(peer, until)
 
     return door
@@ -422,6 +285,7 @@ def exchange(first: bytes, more: bytes) -> Door:
 def measure(served: Served, door: Door) -> tuple[float, float]:
     """MiB of all rounds, and milliseconds of the best."""
     before = most = served.resident_mib
+    served.said = ""
     held: list[float] = []
     for _ in range(ROUNDS):
         with probe(served.port) as took:
@@ -453,7 +317,7 @@ def _of_answer(door: AnswerDoor, place: int, upstream: Upstream) -> tuple[str, C
 def _doors(upstream: Upstream) -> Iterator[tuple[str, Callable[[], Door]]]:
     for name, make in (*_client_doors(), *_value_doors()):
         yield f"client: {name}", lambda make=make: exchange(*make())
-    for name in (*PROVIDERS, *_long_answers()):
+    for name in (*PROVIDERS, *long_answers()):
         body = {"model": f"up/{name.replace(' ', '_')}", "messages": _messages(1, 9)}
         for kind, path in (("passed", CHAT), ("translated", ANTHROPIC)):
             asked = _asking(path, {**body, "stream": "event" in name or "comment" in name})
@@ -461,6 +325,54 @@ def _doors(upstream: Upstream) -> Iterator[tuple[str, Callable[[], Door]]]:
     for place, door in enumerate(answer_doors()):
         yield _of_answer(door, place, upstream)
     yield from socket_doors()
+
+
+def _side(door: SideDoor, upstream: Upstream) -> Callable[[], Door]:
+    def make() -> Door:
+        upstream.paths = {path: answer() for path, answer in door.answers.items()}
+        requests = iter(door.requests())
+
+        def one_round(served: Any, until: float) -> None:
+            exchange(next(requests), b"")(served, until)
+
+        return one_round
+
+    return make
+
+
+def _side_doors(upstream: Upstream, admin_key: str) -> Iterator[tuple[str, Callable[[], Door]]]:
+    for door in side_doors(admin_key):
+        yield f"side: {door.name}", _side(door, upstream)
+
+
+@contextmanager
+def serving(upstream: Upstream, more: str) -> Generator[Served]:
+    """A gateway that has been asked some."""
+    with tempfile.TemporaryDirectory() as folder:
+        served = Served(Path(folder), upstream, more)
+        try:
+            for path in (CHAT, ANTHROPIC) * 20:
+                asked = _asking(path, {"messages": _messages(2, 9)})
+                exchange(asked, b"")(served, time.monotonic() + _DOOR_S)
+            yield served
+        finally:
+            served.close()
+
+
+def _sweep(
+    served: Served, doors: Iterator[tuple[str, Callable[[], Door]]], wanted: list[str]
+) -> int:
+    """Try each door, and print its row; gives how many are over."""
+    over = 0
+    for name, make in doors:
+        if wanted and not any(each in name for each in wanted):
+            continue
+        mib, held_ms = measure(served, make())
+        is_over = mib > MIB_MAX or held_ms > HELD_MS_MAX
+        over += is_over
+        end = "  over" if is_over else ""
+        print(f"{name:60} {served.said:>6} {mib:8.1f} {held_ms:9.1f}{end}", flush=True)
+    return over
 
 
 def main() -> int:
@@ -475,24 +387,13 @@ def main() -> int:
         run_probe(options.probe)
         return 0
     wanted = [each.strip() for each in options.only.split(",") if each.strip()]
-    over = 0
-    print(f"{'door':48} {'MiB':>8} {'held ms':>9}")
-    with tempfile.TemporaryDirectory() as folder:
-        upstream = Upstream()
-        served = Served(Path(folder), upstream)
-        try:
-            for path in (CHAT, ANTHROPIC) * 20:
-                asked = _asking(path, {"messages": _messages(2, 9)})
-                exchange(asked, b"")(served, time.monotonic() + _DOOR_S)
-            for name, make in _doors(upstream):
-                if wanted and not any(each in name for each in wanted):
-                    continue
-                mib, held_ms = measure(served, make())
-                is_over = mib > MIB_MAX or held_ms > HELD_MS_MAX
-                over += is_over
-                print(f"{name:48} {mib:8.1f} {held_ms:9.1f}{'  over' if is_over else ''}")
-        finally:
-            served.close()
+    print(f"{'door':60} {'status':>6} {'MiB':>8} {'held ms':>9}")
+    upstream, over = Upstream(), 0
+    if not wanted or not all(each.startswith("side:") for each in wanted):
+        with serving(upstream, '[mcp.away]\nurl = "http://127.0.0.1:9/mcp"\n') as served:
+            over += _sweep(served, _doors(upstream), wanted)
+    with serving(upstream, config(upstream.url.removesuffix("/v1"))) as served:
+        over += _sweep(served, _side_doors(upstream, served.admin_key), wanted)
     print(f"{over} over {MIB_MAX:.0f} MiB or {HELD_MS_MAX:.0f} ms")
     return 1 if over else 0
 
