@@ -1,8 +1,7 @@
 """One request and its answer, for one provider: what the client and the gateway have in common.
 
 `prepare` makes everything but the sending, `open_answer` sends and turns a refusal into its typed
-error, `AnswerDecoder` makes events of the bytes.  Retries, choices and history are the business
-of whoever calls.
+error, `AnswerDecoder` makes events of the bytes.  Retries, choices and history are the caller's.
 """
 
 from __future__ import annotations
@@ -355,10 +354,9 @@ def _parse_response(dialect: Dialect, data: bytes) -> Response:
 
 
 class AnswerDecoder:
-    """Bytes of one streamed answer in, events in the caller's own terms out.
+    """Bytes of one streamed answer in, events in the caller's own terms out, as `Decoder` has it.
 
-    Like any decoder: `feed` never raises, `error` keeps what went wrong, `close` raises it.  After
-    `close`, `again` is what must be sent to have the rest of the answer.
+    After `close`, `again` is what must be sent to have the rest of the answer.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -381,6 +379,11 @@ class AnswerDecoder:
         """What was told so far, before any end."""
         told = self._decoder.usage
         return self._usage_before + told if self._usage_before.is_reported else told
+
+    @property
+    def held_bytes(self) -> int:
+        """How long the event is that has begun."""
+        return self._decoder.held_bytes
 
     def again(self) -> Exchange | None:
         """The next exchange of this answer; what it gives is fed like more of the same stream."""
@@ -458,11 +461,8 @@ def error_from(dialect: Dialect, http: HTTPResponse, data: bytes, model: str = "
 
 
 def _is_unknown_model(error: UpstreamError) -> bool:
-    return (
-        isinstance(error, NotFoundError)
-        or error.code == "model_not_found"
-        or (error.status == 400 and error.param == "model")
-    )
+    is_parameter = error.status == 400 and error.param == "model"
+    return is_parameter or isinstance(error, NotFoundError) or error.code == "model_not_found"
 
 
 def _name_near_models(error: UpstreamError, model: str) -> None:

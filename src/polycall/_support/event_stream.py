@@ -36,6 +36,11 @@ class EventStreamReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
+    @property
+    def held_bytes(self) -> int:
+        """Of the message in hand."""
+        return len(self._buffer)
+
     def feed(self, chunk: bytes) -> Iterator[EventMessage]:
         """All messages that are complete with this chunk, one at a time."""
         self._buffer += chunk

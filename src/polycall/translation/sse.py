@@ -47,6 +47,11 @@ class SSEDecoder:
         self._data: list[bytes | memoryview] = []
         self._size = 0  # bytes of the event in hand, finished lines and pieces
 
+    @property
+    def held_bytes(self) -> int:
+        """Of the event in hand."""
+        return self._size
+
     def feed(self, chunk: bytes) -> Iterable[Frame]:
         """All events that are complete with this chunk, one at a time.
 
@@ -209,6 +214,11 @@ class JSONArrayDecoder:
         self._escaped = False
         self._start = -1
 
+    @property
+    def held_bytes(self) -> int:
+        """Of the element in hand."""
+        return len(self._buffer)
+
     def feed(self, chunk: bytes) -> Iterator[Frame]:
         """All elements that are complete with this chunk, one at a time."""
         self._buffer += chunk
@@ -258,6 +268,11 @@ class LinesDecoder:
         self._event_bytes_max = event_bytes_max
         self._rest: list[bytes] = []
         self._size = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the line in hand."""
+        return self._size
 
     def feed(self, chunk: bytes) -> Iterator[Frame]:
         """All lines that are complete with this chunk, one at a time."""

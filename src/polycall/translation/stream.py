@@ -170,6 +170,8 @@ class Payload(Struct, frozen=True):
 class Framing(Protocol):
     """Bytes in, frames out, however the bytes are cut."""
 
+    @property
+    def held_bytes(self) -> int: ...  # of a frame that is not whole
     def feed(self, chunk: bytes) -> Iterable[Frame]: ...
     def close(self) -> Iterable[Frame]: ...
 
@@ -198,6 +200,11 @@ class StreamDecoderBase:
             return self.usage_so_far()
         except ProtocolError:
             return Usage()
+
+    @property
+    def held_bytes(self) -> int:
+        """How long the event is that has begun: it is read when it ends."""
+        return 0 if self._frames is None else self._frames.held_bytes
 
     def usage_so_far(self) -> Usage:
         """Read what was told.  A dialect that tells of it before the end implements this too."""

@@ -78,6 +78,8 @@ class Decoder(Protocol):
 
     @property
     def usage(self) -> Usage: ...  # what the wire has told so far, before any end
+    @property
+    def held_bytes(self) -> int: ...  # of an event that has not ended
     def feed(self, chunk: bytes) -> list[Event]: ...
     def close(self) -> list[Event]: ...
 

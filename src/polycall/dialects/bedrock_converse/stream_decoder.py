@@ -51,6 +51,10 @@ class _EventFrames:
     def __init__(self) -> None:
         self._reader = EventStreamReader()
 
+    @property
+    def held_bytes(self) -> int:
+        return self._reader.held_bytes
+
     def feed(self, chunk: bytes) -> Iterator[Frame]:
         for message in self._reader.feed(chunk):
             yield _frame(message)

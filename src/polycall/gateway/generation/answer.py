@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from decimal import Decimal
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall.dialects import openai_responses
-from polycall.errors import PolycallError, ProtocolError, TruncatedError
+from polycall.errors import PolycallError, ProtocolError
 from polycall.gateway.generation.attempt import Attempt
 from polycall.gateway.generation.attempts import (
     AttemptRunner,
-    FailedAttempt,
     StreamedAnswer,
     WholeAnswer,
 )
 from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.request_usage import RequestUsage
 from polycall.gateway.http.json_array_encoder import ArrayEncoder
 from polycall.gateway.http.replies import (
     Headers,
@@ -31,10 +29,9 @@ from polycall.gateway.http.replies import (
     upstream_headers,
 )
 from polycall.gateway.http.request import GatewayRequest
-from polycall.gateway.observability.attempt_report import report_failure, words_of
+from polycall.gateway.observability.attempt_report import report_failure
 from polycall.gateway.passthrough.call_counter import in_parts
 from polycall.gateway.passthrough.model_name import NamedStream, named_as_asked
-from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carried import Origin
 from polycall.gateway.state.carrier import marks_calls
@@ -47,66 +44,12 @@ from polycall.ir import (
     ResponseEnd,
     ResponseStart,
     ToolCall,
-    Usage,
 )
 from polycall.translation.wire import Encoder
 
 _ARRAY = (b"content-type", b"application/json; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
 _NO_BUFFER = (b"x-accel-buffering", b"no")  # proxies that would hold the stream back
-
-
-class RequestUsage(Struct, eq=False):
-    """What is written down about one request, filled in as it goes."""
-
-    usage: Usage = Usage()
-    is_estimate: bool = False
-    calls: int = 0
-    steps: int = 0  # events or frames of a stream so far: about a token each
-    has_ended: bool = False  # the usage is of a whole answer
-    attempt: Attempt | None = None
-    attempts: int = 0
-    is_under_way: bool = False  # a provider was asked, and did not refuse or fail
-    lost: list[Target] = []  # attempts that gave nothing, and may cost something
-    failed: list[FailedAttempt] = []
-    began_at: float = 0.0  # when the last attempt began
-    # Sets aside for one more answer of a model, where the client's key is limited.
-    reserve: Callable[[], Awaitable[None]] | None = None
-    outcome: str = "ok"
-    error: str = ""  # what went wrong, in words
-    first_at: float = 0.0
-    cost: Decimal | None = None
-    reckoned: Usage | None = None  # whose cost was asked for, and may be unknown
-    is_sum: bool = False  # of several answers, and where one has no price, the sum has none
-
-    def note(self, runner: AttemptRunner) -> None:
-        """What was attempted."""
-        self.attempt, self.attempts = runner.attempt, runner.attempts
-        self.is_under_way = runner.is_under_way
-        self.lost = runner.lost
-        self.failed, self.began_at = runner.failed, runner.began_at
-
-    def fail(self, error: PolycallError) -> None:
-        """The answer ended by this."""
-        self.outcome = "truncated" if isinstance(error, TruncatedError) else "error"
-        self.error = words_of(error)
-
-    def settle(self, estimate_input: Callable[[], int]) -> None:
-        """What an answer that was broken off used, as far as the provider did not say."""
-        is_reported = self.has_ended and self.usage.is_reported
-        if is_reported or not self.is_under_way:
-            return
-        self.usage = broken_off(self.usage, self.steps, estimate_input)
-        self.is_estimate = True
-
-
-def broken_off(reported: Usage, steps: int, estimate_input: Callable[[], int]) -> Usage:
-    """The usage of an answer without an end; what was told is of its beginning."""
-    return replace(
-        reported,
-        input_tokens=reported.input_tokens or estimate_input(),
-        output_tokens=max(reported.output_tokens, steps),
-    )
 
 
 async def answer(
@@ -251,6 +194,8 @@ class _Stream:
         self._is_theirs = False  # whether its provider may keep it for the client
         self._their_name = ""  # by which the provider knows it, until that is noted
         self._names: NamedStream | None = None  # of a stream that is passed on
+        self._is_reading = False  # a long event, in a thread
+        self._has_last = False  # the latest events end the answer, and something has to be kept
 
     async def run(self, runner: AttemptRunner) -> None:
         """Send the answer; errors after the status are told inside of the stream."""
@@ -301,7 +246,7 @@ class _Stream:
     async def _beat(self) -> None:
         streaming = self._streaming
         observer = None if streaming is None else streaming.observer
-        if observer is not None and not observer.at_boundary:
+        if self._is_reading or (observer is not None and not observer.at_boundary):
             return
         if not self._gateway_request.started:
             await self._start(None, ())
@@ -323,7 +268,7 @@ class _Stream:
                 await gateway_request.send_body(data, more=True)
             await streaming.push_to(self._take_passed)
             try:
-                data = observer.close()
+                data = await streaming.read(lambda _: observer.close(), b"")
             except PolycallError as error:
                 is_told = observer.error is not None and not observer.is_broken
                 if is_told and not isinstance(error, ProtocolError):
@@ -342,13 +287,37 @@ class _Stream:
         assert streaming.observer is not None
         self._gateway_request.heard_at = time.monotonic()
         observer = streaming.observer
-        data = observer.feed(chunk)
-        if data and self._names is not None:
-            data = self._names.feed(data)
+        if streaming.is_long(chunk):
+            return self._take_long(streaming, self._passed, chunk)
+        data = self._passed(chunk)
         rest = self._gateway_request.push_body(data) if data else None
         if rest is None and observer.is_broken and observer.error is not None:
             raise observer.error
         return rest
+
+    def _passed(self, chunk: bytes) -> bytes:
+        assert self._streaming is not None
+        assert self._streaming.observer is not None
+        data = self._streaming.observer.feed(chunk)
+        return data if not data or self._names is None else self._names.feed(data)
+
+    async def _take_long(
+        self, streaming: StreamedAnswer, work: Callable[[bytes], bytes], chunk: bytes
+    ) -> None:
+        """Take bytes in which a long event may end, without holding the loop."""
+        self._is_reading = True  # nothing may stand within it
+        try:
+            data = await streaming.read(work, chunk)
+            if self._has_last:
+                await self._send_last(data)
+            elif data:
+                await self._gateway_request.send_body(data, more=True)
+        finally:
+            self._is_reading = False
+        observer, decoder = streaming.observer, streaming.decoder
+        error = None if observer is None or not observer.is_broken else observer.error
+        if (error := error if decoder is None else decoder.error) is not None:
+            raise error
 
     # Translated
 
@@ -375,13 +344,13 @@ class _Stream:
             await streaming.push_to(self._take_translated)
             if decoder.error is not None:
                 raise decoder.error
-            events = decoder.close()
+            events = await streaming.read(lambda _: decoder.close(), b"")
         while await streaming.continues(gateway_request, self._services):
             await self._send_events(events)
             await streaming.push_to(self._take_translated)
             if decoder.error is not None:
                 raise decoder.error
-            events = decoder.close()
+            events = await streaming.read(lambda _: decoder.close(), b"")
         data = self._encode(events) + encoder.close()
         await self._keep()
         await gateway_request.send_body(data)
@@ -392,15 +361,23 @@ class _Stream:
         decoder = streaming.decoder
         assert decoder is not None
         self._gateway_request.heard_at = time.monotonic()
-        events = decoder.feed(chunk)
-        data = self._encode(events)
-        is_watched = self._embedder is not None or self._is_kept or self._is_theirs
-        if events and is_watched and isinstance(events[-1], ResponseEnd):
+        if streaming.is_long(chunk):
+            return self._take_long(streaming, self._translated, chunk)
+        data = self._translated(chunk)
+        if self._has_last:
             return self._send_last(data)
         rest = self._gateway_request.push_body(data) if data else None
         if rest is None and decoder.error is not None:
             raise decoder.error
         return rest
+
+    def _translated(self, chunk: bytes) -> bytes:
+        assert self._streaming is not None
+        assert self._streaming.decoder is not None
+        events = self._streaming.decoder.feed(chunk)
+        is_watched = self._embedder is not None or self._is_kept or self._is_theirs
+        self._has_last = is_watched and bool(events) and isinstance(events[-1], ResponseEnd)
+        return self._encode(events)
 
     async def _send_events(self, events: list[Event]) -> None:
         """Send events that came before the answer was pushed, its end perhaps among them."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -46,12 +46,14 @@ from polycall.gateway.passthrough.call_counter import CallCounter
 from polycall.gateway.passthrough.mended_stream import MendedObserver
 from polycall.gateway.passthrough.plain_messages import read_plain_answer
 from polycall.gateway.passthrough.stream import Observer
-from polycall.gateway.processes.heavy_work import LONG_BYTES
+from polycall.gateway.processes.heavy_work import LONG_BYTES, HeavyWork
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices, without_usage
 from polycall.ir import Event, Response, ResponseStart, Usage
 from polycall.providers.unframed import unframed
 from polycall.transport.base import Deadlines, HTTPResponse, Take, push_to, send
+
+T = TypeVar("T")
 
 # What a stream may say before its first event that says something: comments, above all.
 _PREAMBLE_BYTES_MAX = 1024 * 1024
@@ -97,9 +99,10 @@ class WholeAnswer(Struct, frozen=True):
 class StreamedAnswer:
     """An answer that has begun.  Whoever has it closes it."""
 
-    def __init__(self, attempt: Attempt, http: HTTPResponse) -> None:
+    def __init__(self, attempt: Attempt, http: HTTPResponse, heavy: HeavyWork) -> None:
         self.attempt = attempt
         self.http = http
+        self._heavy = heavy
         self.decoder: AnswerDecoder | None = None
         self.observer: Observer | None = None
         self.events: list[Event] = []  # the first ones, not yet sent
@@ -114,6 +117,20 @@ class StreamedAnswer:
     async def push_to(self, take: Take) -> None:
         """Hand the answer's bytes to `take` as they come."""
         await push_to(self.http, take)
+
+    def is_long(self, chunk: bytes) -> bool:
+        """Whether a long event may end in these bytes: to read it would hold the loop."""
+        reader = self.observer if self.decoder is None else self.decoder
+        return reader is not None and reader.held_bytes + len(chunk) > LONG_BYTES
+
+    async def read(self, work: Callable[[bytes], T], chunk: bytes) -> T:
+        """What `work` makes of the next bytes, or of all that is left; in a thread where that may
+        take long, one answer of a provider after the other.
+        """
+        if not self.is_long(chunk):
+            return work(chunk)
+        provider = f"provider {self.attempt.target.provider.name}"
+        return await self._heavy.run(provider, LONG_BYTES, work, chunk)
 
     async def continues(self, gateway_request: GatewayRequest, services: GatewayServices) -> bool:
         """Whether the answer goes on with another exchange, which has then begun."""
@@ -131,7 +148,7 @@ class StreamedAnswer:
         async for chunk in self.http.chunks():
             gateway_request.heard_at = time.monotonic()
             if self.decoder is not None:
-                self.events += self.decoder.feed(chunk)
+                self.events += await self.read(self.decoder.feed, chunk)
                 # Nothing has been sent: what came with the error may be forgotten.
                 if self.decoder.error is not None:
                     raise self.decoder.error
@@ -139,7 +156,7 @@ class StreamedAnswer:
                 if any(not isinstance(event, ResponseStart) for event in self.events):
                     return
             elif self.observer is not None:
-                self.data += self.observer.feed(chunk)
+                self.data += await self.read(self.observer.feed, chunk)
                 if self.observer.error is not None and not self.observer.ended:
                     raise self.observer.error
                 if self.observer.began:
@@ -149,10 +166,10 @@ class StreamedAnswer:
                         f"the stream has no event in its first {_PREAMBLE_BYTES_MAX} bytes"
                     )
         self.is_finished = True
-        if self.decoder is not None:
-            self.events += self.decoder.close()
-        elif self.observer is not None:
-            self.data += self.observer.close()
+        if (decoder := self.decoder) is not None:
+            self.events += await self.read(lambda _: decoder.close(), b"")
+        elif (observer := self.observer) is not None:
+            self.data += await self.read(lambda _: observer.close(), b"")
 
 
 def observer_for(attempt: Attempt, *, is_sse: bool) -> Observer:
@@ -359,7 +376,7 @@ class AttemptRunner:
             if http.status != 200:
                 await _raise_refusal(attempt, http)
             if self._client_request.streams:
-                streaming = StreamedAnswer(attempt.begun(), http)
+                streaming = StreamedAnswer(attempt.begun(), http, self._services.heavy)
                 await streaming.begin(self._gateway_request)
                 return streaming
             return await self._read(attempt, http, deadlines)

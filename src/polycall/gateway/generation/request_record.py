@@ -10,7 +10,7 @@ from msgspec import to_builtins
 from polycall._support import jsontext
 from polycall.gateway.accounts.keys import ANYBODY
 from polycall.gateway.accounts.limits import Reservation
-from polycall.gateway.generation.answer import RequestUsage
+from polycall.gateway.generation.request_usage import RequestUsage
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import outcome_of, words_of
 from polycall.gateway.store import LedgerRow

@@ -11,7 +11,7 @@ from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.store import Store
 
 if TYPE_CHECKING:
-    from polycall.gateway.generation.answer import RequestUsage
+    from polycall.gateway.generation.request_usage import RequestUsage
     from polycall.gateway.hosted.service import HostedToolService
     from polycall.gateway.services import GatewayServices
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from polycall.config.hosted import HostedToolSettings
-from polycall.gateway.generation.answer import RequestUsage
 from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.request_usage import RequestUsage
 from polycall.gateway.hosted.protocols import PROTOCOLS
 from polycall.gateway.hosted.turn import HostedTurn
 from polycall.gateway.http.request import GatewayRequest

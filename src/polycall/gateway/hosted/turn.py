@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from polycall.config.hosted import HostedToolSettings
 from polycall.errors import MalformedRequestError
-from polycall.gateway.generation.answer import RequestUsage
 from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.request_usage import RequestUsage
 from polycall.gateway.hosted.approvals import Approvals, consents, is_approval
 from polycall.gateway.hosted.compaction import divided, summary_of, summary_request
 from polycall.gateway.hosted.mcp_servers import Offered, for_the_model, opened

@@ -106,6 +106,10 @@ class MendedObserver(Observer):
     def error(self) -> PolycallError | None:
         return self._translation.error if self._is_translated else super().error
 
+    @property
+    def held_bytes(self) -> int:
+        return super().held_bytes if self.is_sse else self._translation.held_bytes
+
     def feed(self, chunk: bytes) -> bytes:
         if self.is_sse:
             return super().feed(chunk)
@@ -363,6 +367,10 @@ class _Translation:
     @property
     def usage(self) -> Usage:
         return self._decoder.usage
+
+    @property
+    def held_bytes(self) -> int:
+        return self._decoder.held_bytes
 
     def skip(self, known: list[bytes]) -> None:
         """Read what the client has got already."""

@@ -66,6 +66,11 @@ class Observer:
         return self._decoder.error
 
     @property
+    def held_bytes(self) -> int:
+        """How long the event is that has begun: it is looked at when it ends."""
+        return self._rest_bytes if self.is_sse else self._decoder.held_bytes
+
+    @property
     def at_boundary(self) -> bool:
         """Whether a heartbeat may stand between what was passed on and what comes."""
         return self.is_sse and (self._passes_whole or not self._rest)

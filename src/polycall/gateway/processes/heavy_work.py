@@ -46,14 +46,22 @@ class HeavyWork:
         """What `function` gives; called here where the body is short, else in a thread.
 
         `owner` is the client, whose long work is done one after the other.  The function must not
-        depend on the loop.
+        depend on the loop.  Where this is cancelled it has ended: its turn is over, and what it
+        works on is the caller's again.
         """
         if size_bytes < LONG_BYTES:
             return function(*given, **named)
         call = partial(function, *given, **named)
         turn = self._turns.setdefault(owner, asyncio.Semaphore(1))
         async with turn:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            work = self._threads.submit(call)
+            done = asyncio.wrap_future(work)
+            try:
+                return await asyncio.shield(done)
+            except asyncio.CancelledError:
+                if not work.cancel():
+                    await asyncio.wait([done])
+                raise
 
     def close(self) -> None:
         """Take no more work."""

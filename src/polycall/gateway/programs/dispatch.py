@@ -16,7 +16,7 @@ from polycall.ir import Request
 
 if TYPE_CHECKING:
     from polycall.gateway.accounts.keys import Owner
-    from polycall.gateway.generation.answer import RequestUsage
+    from polycall.gateway.generation.request_usage import RequestUsage
     from polycall.gateway.mcp.dispatch import McpDispatch
     from polycall.gateway.programs.service import ProgramService
     from polycall.gateway.services import GatewayServices

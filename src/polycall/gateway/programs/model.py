@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from polycall.exchange import prepare
 from polycall.gateway.catalogue.token_counts import estimate
-from polycall.gateway.generation.answer import RequestUsage, broken_off
 from polycall.gateway.generation.attempt import Attempt, refuse_losses
 from polycall.gateway.generation.attempts import AttemptRunner
 from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.request_usage import RequestUsage, broken_off
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.call_counter import in_events, in_parts
 from polycall.gateway.routing.router import Target
@@ -137,7 +137,7 @@ class RoutedModel:
                 is_over = True
                 async for chunk in streaming.http.chunks():
                     self._gateway_request.heard_at = time.monotonic()
-                    events = decoder.feed(chunk)
+                    events = await streaming.read(decoder.feed, chunk)
                     self._account.calls += in_events(events)
                     steps += len(events)
                     for event in events:
@@ -145,7 +145,7 @@ class RoutedModel:
                         yield event
                     if decoder.error is not None:
                         raise decoder.error
-                for event in decoder.close():
+                for event in await streaming.read(lambda _: decoder.close(), b""):
                     usage = _usage(event) or usage
                     yield event
         finally:

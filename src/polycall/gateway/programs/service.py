@@ -11,8 +11,8 @@ from typing import Any
 
 from polycall.config import ProgramSettings
 from polycall.errors import InvalidRequestError, OverloadedError
-from polycall.gateway.generation.answer import RequestUsage
 from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.request_usage import RequestUsage
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.programs.client_tools import programs_for, without_namespaces
 from polycall.gateway.programs.history import as_the_model_saw, records_in, shows_programs

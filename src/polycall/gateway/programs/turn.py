@@ -16,8 +16,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from polycall.errors import InvalidRequestError
-from polycall.gateway.generation.answer import RequestUsage
 from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.request_usage import RequestUsage
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.programs.client_tools import (
     for_several_steps,

@@ -1,0 +1,141 @@
+"""What takes long is done away from the loop, whichever way it comes in: by threads, not by time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench import answer_doors
+from bench.answer_doors import AnswerDoor
+from bench.door_upstream import Upstream
+
+from polycall._support.json_weight import LONG_BYTES
+from polycall.exchange import AnswerDecoder
+from polycall.gateway.app import Gateway
+from polycall.gateway.passthrough.stream import Observer
+from polycall.gateway.processes.heavy_work import HeavyWork
+from tests.edge.test_doors import serving
+
+EVENT_BYTES = 3 * LONG_BYTES
+STREAMED = {
+    "chat": ("0.id", "0.choices.0.delta.content", "3.usage.other"),
+    "anthropic": ("0.message.id", "2.delta.text", "7.usage.other"),
+    "responses": ("0.response.instructions", "2.delta", "7.response.instructions"),
+    "gemini": ("0.responseId", "0.candidates.0.content.parts.0.text"),
+}
+DIALECTS = {
+    "chat": "openai-chat",
+    "anthropic": "anthropic",
+    "responses": "openai-responses",
+    "gemini": "gemini",
+}
+CASES = [
+    f"{wire} stream, {field}: a long text, {kind}"
+    for wire, fields in STREAMED.items()
+    for field in fields
+    for kind in ("passed", "translated")
+]
+
+
+@pytest.fixture
+def upstream() -> Upstream:
+    return Upstream()
+
+
+@pytest.fixture
+def doors(monkeypatch: pytest.MonkeyPatch) -> dict[str, AnswerDoor]:
+    monkeypatch.setattr(answer_doors, "EVENT_BYTES", EVENT_BYTES)
+    return {each.name: each for each in answer_doors.answer_doors()}
+
+
+@pytest.fixture
+def read_on_loop(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes of an event were read at once by the loop's own thread."""
+    found: list[int] = []
+    loop = threading.current_thread()
+
+    def noting(inner: Callable[..., Any], held: str) -> Callable[..., Any]:
+        def feed(self: Any, chunk: bytes) -> Any:
+            if threading.current_thread() is loop:
+                found.append(getattr(self, held) + len(chunk))
+            return inner(self, chunk)
+
+        return feed
+
+    monkeypatch.setattr(Observer, "_look_at", noting(Observer._look_at, "_rest_bytes"))
+    monkeypatch.setattr(AnswerDecoder, "feed", noting(AnswerDecoder.feed, "held_bytes"))
+    return found
+
+
+async def stream(served: Gateway, path: str, body: dict[str, Any]) -> bytes:
+    """All that is sent for a request, whatever it is."""
+    sent: list[Any] = []
+    is_read = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal is_read
+        if is_read:
+            await asyncio.sleep(60)
+        is_read = True
+        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    where, _, query = path.partition("?")
+    scope = {"type": "http", "method": "POST", "path": where, "query_string": query.encode()}
+    await served({**scope, "headers": []}, receive, send)
+    assert sent[0]["status"] in (200, 502), sent[1:]  # which refuses ids of such a length
+    return b"".join(each["body"] for each in sent[1:])
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_a20_a_long_event_is_read_in_a_thread(
+    tmp_path: Path,
+    case: str,
+    upstream: Upstream,
+    doors: dict[str, AnswerDoor],
+    read_on_loop: list[int],
+) -> None:
+    door, wire = doors[case], case.split()[0]
+    answer = door.answer()
+    upstream.answers["m"] = lambda: answer
+    root = upstream.url.removesuffix("/v1") if wire == "anthropic" else upstream.url
+    config = (
+        f'[server]\nattempts = 1\n[providers.p]\ndialect = "{DIALECTS[wire]}"\n'
+        f'base_url = "{root}"\napi_key = "sk-aaaaaaaa"\n'
+    )
+    body = {name: "p/m" if value == "{}" else value for name, value in door.body.items()}
+    async with serving(tmp_path, config) as served:
+        data = await stream(served, door.path.format("p/m"), body)
+    if "delta" in case:
+        assert len(data) > EVENT_BYTES
+    assert max(read_on_loop, default=0) <= LONG_BYTES
+
+
+async def test_a20_work_of_a_client_who_left_ends_before_its_next_begins() -> None:
+    heavy = HeavyWork()
+    under_way, most = 0, 0
+    begun = threading.Event()
+
+    def work() -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        begun.set()
+        time.sleep(0.1)
+        under_way -= 1
+
+    first = asyncio.create_task(heavy.run("a", LONG_BYTES, work))
+    await asyncio.to_thread(begun.wait)
+    first.cancel()
+    await heavy.run("a", LONG_BYTES, work)
+    assert most == 1
+    assert first.cancelled()
+    heavy.close()
