@@ -204,19 +204,22 @@ def _openapi_doors() -> Iterator[SideDoor]:
     for kind, make in answers.items():
         yield SideDoor(
             f"OpenAPI answer: {kind}",
-            lambda: [_calling("get", {})] * ROUNDS,
+            lambda: [_calling("api_get", {})] * ROUNDS,
             {**document, "/api/get": partial(_made, make)},
         )
-    small: list[Any] = [[]] * 60_000
+    empty: Any = []
     arguments: dict[str, Any] = {
         "a long text": "x" * 7_000_000,
-        "small lists": small,
+        "few lists": [empty] * 60_000,
+        "small lists": [empty] * 99_000,
+        "small numbers": [1] * 490_000,
+        "small objects": [{"a": 1}] * 99_000,
         "deep": _nested(300),
     }
     for kind, value in arguments.items():
         yield SideDoor(
             f"OpenAPI arguments: {kind}",
-            lambda value=value: [_calling("post", {"body": value})] * ROUNDS,
+            lambda value=value: [_calling("api_post", {"body": value})] * ROUNDS,
             {**document, "/api/post": lambda: _json(b"1")},
         )
 

@@ -26,7 +26,7 @@ _FOLLOWING = bytes(range(0x80, 0xC0))  # of a character of several bytes, all bu
 
 _LINE_END = re.compile(rb"\r\n?|\n")
 _DATA = b"data:"
-_TOO_MANY = f"it has more than {OBJECTS_MAX} lists and objects or {{}} values"
+_TOO_MANY = "it has more than {} lists and objects or {} values"
 
 _CONTAINER_BYTES, _VALUE_BYTES = 150, 60  # that each takes, about
 _TIMES_MAX = 10
@@ -53,8 +53,15 @@ class JSONWeight:
     well as by size.  Text is looked over where there might be too many.
     """
 
-    def __init__(self, values_max: int = VALUES_MAX) -> None:
-        self._values_max = values_max
+    def __init__(
+        self,
+        values_max: int = VALUES_MAX,
+        objects_max: int = OBJECTS_MAX,
+        short_bytes: int = LONG_BYTES,
+    ) -> None:
+        """What has no more than `short_bytes` is not looked over."""
+        self._values_max, self._objects_max = values_max, objects_max
+        self._short_bytes = short_bytes
         self._bytes = 0
         self._containers = 0
         self._values = 0
@@ -63,7 +70,7 @@ class JSONWeight:
     def steps(self, data: bytes | memoryview) -> Iterator[None]:
         """Count what is in it, a step at a time; raises `HeavyJSONError` where that is too much."""
         self._bytes += len(data)
-        if self._bytes <= LONG_BYTES:
+        if self._bytes <= self._short_bytes:
             return
         for is_narrow in self._widen(data):
             if not is_narrow:
@@ -82,7 +89,7 @@ class JSONWeight:
         self._containers, self._values = counts
         for is_few in self._count_outside_texts(bytes(data)):
             if not is_few:
-                raise HeavyJSONError(_TOO_MANY.format(self._values_max))
+                raise HeavyJSONError(_TOO_MANY.format(self._objects_max, self._values_max))
             yield
 
     def _count_letters(self, data: bytes | memoryview) -> Iterator[bool]:
@@ -145,12 +152,14 @@ class JSONWeight:
                 self._containers += piece.count(mark)
         if b"," in piece:
             self._values += piece.count(b",")
-        return self._containers <= OBJECTS_MAX and self._values <= self._values_max
+        return self._containers <= self._objects_max and self._values <= self._values_max
 
 
-def check_weight(data: bytes | memoryview, values_max: int = VALUES_MAX) -> None:
+def check_weight(
+    data: bytes | memoryview, values_max: int = VALUES_MAX, objects_max: int = OBJECTS_MAX
+) -> None:
     """Raise `HeavyJSONError` for one text of JSON that would take too much memory."""
-    for _ in JSONWeight(values_max).steps(data):
+    for _ in JSONWeight(values_max, objects_max).steps(data):
         pass
 
 
@@ -210,7 +219,7 @@ class PieceWeight:
             self._containers += data.count(b"[", place, end) + data.count(b"{", place, end)
             self._values += data.count(b",", place, end)
             if self._containers > OBJECTS_MAX or self._values > VALUES_MAX:
-                raise HeavyJSONError(_TOO_MANY.format(VALUES_MAX))
+                raise HeavyJSONError(_TOO_MANY.format(OBJECTS_MAX, VALUES_MAX))
             self._is_text, place = end < len(data), end + 1
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, cast
 from urllib.parse import unquote, urlencode, urlsplit
 
 from polycall._support import jsontext
+from polycall._support.json_weight import LONG_BYTES, HeavyJSONError, JSONWeight
 from polycall.agents.tree.load import Operation, OperationTool, openapi_operations
 from polycall.errors import PolycallError, ToolDefinitionError, ToolError, UpstreamError
 from polycall.ir import JSON, Media, MediaKind
@@ -29,7 +30,10 @@ Headers: TypeAlias = (
     "Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]"
 )
 
-_DOCUMENT_BYTES_MAX = 64 * 1024 * 1024
+# Of a document at an address, which somebody else writes; with a file the operator vouches for it.
+_DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
+_OBJECTS_MAX, _VALUES_MAX = 250_000, 1_000_000
+_YAML_BYTES_MAX = 2 * 1024 * 1024
 _ERROR_CHARS_MAX = 2_000
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
@@ -54,7 +58,9 @@ class OpenAPITools(AbstractToolset):
         transport: Transport | None = None,
         deadlines: Deadlines | None = None,
         result_bytes_max: int = 4 * 1024 * 1024,
+        definition_bytes_max: int | None = None,
     ) -> None:
+        """Operations whose parameters take more than `definition_bytes_max` are in `left_out`."""
         if not urlsplit(address).netloc or not address.startswith(("http://", "https://")):
             raise ToolDefinitionError(f"the address is https://HOST/..., not {address!r}")
         self._address = address.rstrip("/")
@@ -65,7 +71,10 @@ class OpenAPITools(AbstractToolset):
         self._result_bytes_max = result_bytes_max
         self.operations: dict[str, OperationTool] = {}
         self.components: JSON = document.get("components") or {}
-        for each in openapi_operations(document, self._send):
+        self.left_out: list[str] = []
+        for each in openapi_operations(
+            document, self._send, bytes_max=definition_bytes_max, left_out=self.left_out
+        ):
             name, number = each.tool.name, 1
             while name in self.operations:
                 number += 1
@@ -151,10 +160,7 @@ class OpenAPITools(AbstractToolset):
         if not data:
             return {"status": answer.status}
         if kind.endswith("json") or not kind:
-            try:
-                return jsontext.decode(data)
-            except ValueError:
-                return data.decode("utf-8", "replace")
+            return await self._read(operation, data)
         if kind.startswith(("image/", "audio/")):
             media: MediaKind = "image" if kind.startswith("image/") else "audio"
             return Media(media, media_type=kind, data=base64.b64encode(data).decode())
@@ -162,6 +168,23 @@ class OpenAPITools(AbstractToolset):
             encoded = base64.b64encode(data).decode()
             return Media("file", media_type=kind or "application/octet-stream", data=encoded)
         return data.decode("utf-8", "replace")
+
+    @staticmethod
+    async def _read(operation: Operation, data: bytes) -> Any:
+        """JSON, or a text where it is none."""
+        try:
+            for _ in JSONWeight().steps(data):
+                await asyncio.sleep(0)
+            if len(data) < LONG_BYTES:
+                return jsontext.decode(data)
+            return await asyncio.to_thread(jsontext.decode, data)
+        except HeavyJSONError as error:
+            raise ToolError(
+                f"{operation.method} {operation.path} answered more than can be taken: {error}; "
+                "ask for less, such as a page"
+            ) from None
+        except ValueError:
+            return data.decode("utf-8", "replace")
 
 
 def _check_path(path: str) -> None:
@@ -228,6 +251,16 @@ async def load_document(place: str, folder: Path, transport: Transport) -> JSON:
             await answer.close()
         if answer.status != 200:
             raise ToolDefinitionError(f"{place} answered {answer.status}")
+        is_yaml = data.lstrip()[:1] not in (b"{", b"[")
+        if is_yaml and len(data) > _YAML_BYTES_MAX:
+            raise ToolDefinitionError(
+                f"{place} is YAML of more than {_YAML_BYTES_MAX} bytes; use a file, or JSON"
+            )
+        try:
+            for _ in JSONWeight(_VALUES_MAX, _OBJECTS_MAX).steps(data):
+                await asyncio.sleep(0)
+        except HeavyJSONError as error:
+            raise ToolDefinitionError(f"{place} is too heavy: {error}; use a file") from None
     else:
         try:
             data = await asyncio.to_thread((folder / place).read_bytes)

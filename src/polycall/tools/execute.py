@@ -29,6 +29,7 @@ logger = logging.getLogger("polycall.tools")
 
 # For tools that say nothing of their own: long enough for slow work, short enough to notice.
 DEADLINE_S = 600.0
+_LONG_CHARS = 64 * 1024  # of arguments: to check them takes a microsecond for each
 
 
 async def execute(
@@ -90,7 +91,10 @@ async def attempt(
         tool = _admitted(call, toolset)
         if tool.needs_approval and not is_approved and not toolset.asks(tool.name):
             raise _nobody_to_ask(tool)
-        checked = tool.check(call.arguments_json)
+        if len(call.arguments_json) < _LONG_CHARS:
+            checked = tool.check(call.arguments_json)
+        else:
+            checked = await asyncio.to_thread(tool.check, call.arguments_json)
     except ArgumentsError as error:
         return Attempt(_failure(call, str(error)), "refused", error=type(error).__name__)
     except ToolError as error:

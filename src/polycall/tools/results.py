@@ -10,6 +10,7 @@ import collections.abc
 import contextlib
 import inspect
 import io
+from collections.abc import Collection
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from pydantic_core import (
@@ -32,6 +33,7 @@ _ENDLESS = (
     collections.abc.Iterator,
     collections.abc.AsyncIterator,
 )
+_DATA = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
 # What has an end and is read like these is written like these.
 _LISTED = (collections.abc.Sequence, collections.abc.Set, collections.abc.ValuesView)
 
@@ -70,7 +72,7 @@ def result_parts(value: Any) -> list[ResultPart]:
             return list(value.content)
         case EndRun():
             return result_parts(value.result)
-        case list() | tuple() if any(map(_is_shown, value)):  # pyright: ignore[reportUnknownArgumentType]
+        case list() | tuple() if not _are_plain(value) and any(map(_is_shown, value)):  # pyright: ignore[reportUnknownArgumentType]
             return [_part(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
         case _:
             return [_part(value)]
@@ -120,6 +122,11 @@ def _checked_media(media: Media) -> Media:
     return media
 
 
+def _are_plain(values: Collection[Any]) -> bool:
+    """Whether all are plain data, which a long list is known to be soon."""
+    return _DATA.issuperset(map(type, values))
+
+
 def _is_shown(value: Any) -> bool:
     """Whether the value is something to look at, and not a piece of data."""
     if isinstance(value, Text | Media | Opaque | bytes | bytearray | memoryview):
@@ -129,7 +136,8 @@ def _is_shown(value: Any) -> bool:
 
 def _picture(value: Any) -> bytes | None:
     """The value as a PNG, if it is a picture."""
-    if isinstance(value, type):
+    # To ask a value for its methods takes a thousand times as long.
+    if type(value) in _DATA or isinstance(value, type):
         return None
     if isinstance(value, _DisplaysPNG):
         return value._repr_png_()  # pyright: ignore[reportPrivateUsage]

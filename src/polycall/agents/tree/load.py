@@ -35,6 +35,7 @@ ReadT = TypeVar("ReadT")
 _METHODS = ("get", "put", "post", "delete", "patch")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
 _COMPONENTS = "#/components/schemas/"
+_OPERATIONS_MAX = 10_000
 
 
 class Operation(Struct, frozen=True):
@@ -168,8 +169,13 @@ def openapi_branches(document: JSON, send: Send) -> dict[str, Any]:
     return branches
 
 
-def openapi_operations(document: JSON, send: Send) -> list[OperationTool]:
-    """All operations of a document, in the order of their paths."""
+def openapi_operations(
+    document: JSON, send: Send, *, bytes_max: int | None = None, left_out: list[str] | None = None
+) -> list[OperationTool]:
+    """All operations of a document, in the order of their paths.
+
+    One whose parameters take more than `bytes_max` is named in `left_out`.
+    """
     kind: type[object] = type(document)
     if kind is not dict:
         raise ToolDefinitionError(
@@ -178,12 +184,23 @@ def openapi_operations(document: JSON, send: Send) -> list[OperationTool]:
     document = as_openapi_31(document)
     found: list[OperationTool] = []
     read = _read(document, _Document, "the document")
-    for path, item in sorted((read.paths or {}).items()):
-        for method in _METHODS:
-            if method in item:
-                found.append(_operation_tool(document, path, method, item, send))
-    if not found:
+    schemas = _Schemas((read.components and read.components.schemas) or {}, bytes_max)
+    places = [
+        (path, method, item)
+        for path, item in sorted((read.paths or {}).items())
+        for method in _METHODS
+        if method in item
+    ]
+    if not places:
         raise ToolDefinitionError("the document has no operations; is it OpenAPI 3, or Swagger 2?")
+    if len(places) > _OPERATIONS_MAX:
+        raise ToolDefinitionError(f"the document has more than {_OPERATIONS_MAX:,} operations")
+    for place in places:
+        made = _operation_tool(document, place, send, schemas)
+        if made is not None:
+            found.append(made)
+        elif left_out is not None:
+            left_out.append(f"{place[1].upper()} {place[0]}")
     return found
 
 
@@ -227,8 +244,10 @@ def _put(branches: dict[str, Any], trail: list[str], tools: Iterable[AnyTool]) -
 
 
 def _operation_tool(
-    document: JSON, path: str, method: str, item: JSON, send: Send
-) -> OperationTool:
+    document: JSON, place: tuple[str, str, JSON], send: Send, schemas: _Schemas
+) -> OperationTool | None:
+    """The operation of a path and a method; `None` where it is too large."""
+    path, method, item = place
     here = f"{method} {path}"
     operation = _read(item[method], _Described, here)
     shared = _read(item.get("parameters", []), list[JSON], f"{path}: parameters")
@@ -258,9 +277,9 @@ def _operation_tool(
     segments = [part for part in path.split("/") if part and not part.startswith("{")]
     tags = operation.tags or segments[:1] or ["api"]
     name = operation.id or f"{method}_{'_'.join(segments)}"
-    schema = _with_definitions(
-        document, {"type": "object", "properties": properties, "required": required}
-    )
+    schema = schemas.around({"type": "object", "properties": properties, "required": required})
+    if schema is None:
+        return None
 
     async def run(arguments: JSON) -> Any:
         return await send(made, joined(arguments, between))
@@ -302,29 +321,59 @@ def _resolved(document: JSON, node: JSON) -> JSON:
     return cast("JSON", found)
 
 
-def _with_definitions(document: JSON, schema: JSON) -> JSON:
-    """The schema with the components that it uses as its own definitions."""
-    components = _read(document, _Document, "the document").components
-    schemas = (components.schemas if components is not None else None) or {}
-    used: dict[str, Any] = {}
+class _Schemas:
+    """The components of a document as tools have them: each is made once, however many use it."""
 
-    def moved(node: Any) -> Any:
-        if isinstance(node, list):
-            return [moved(each) for each in cast("list[Any]", node)]
-        if not isinstance(node, dict):
-            return node
-        inner = cast("JSON", node)
-        reference = inner.get("$ref")
-        if isinstance(reference, str) and reference.startswith(_COMPONENTS):
-            name = reference.removeprefix(_COMPONENTS)
-            if name not in used:
-                used[name] = None  # before its own content: it may contain itself
-                used[name] = moved(schemas.get(name, {}))
-            inner = {**inner, "$ref": f"#/$defs/{name}"}
-        return {key: value if key == "$ref" else moved(value) for key, value in inner.items()}
+    def __init__(self, schemas: dict[str, Any], bytes_max: int | None) -> None:
+        self._schemas = schemas
+        self._bytes_max = bytes_max
+        self._made: dict[str, tuple[Any, list[str], int]] = {}
 
-    whole = moved(schema)
-    return {**whole, "$defs": used} if used else whole
+    def around(self, schema: JSON) -> JSON | None:
+        """The schema with the components that it uses as its own definitions.
+
+        `None` where both are larger than allowed.
+        """
+        whole, names, size = self._moved(schema)
+        used: dict[str, Any] = {}
+        ways = [iter(names)]
+        while ways:
+            name = next(ways[-1], None)
+            if name is None:
+                ways.pop()
+            elif name not in used:  # a component may contain itself
+                used[name], names, more = self._component(name)
+                size += more
+                ways.append(iter(names))
+            if self._bytes_max is not None and size > self._bytes_max:
+                return None
+        return {**whole, "$defs": used} if used else whole
+
+    def _component(self, name: str) -> tuple[Any, list[str], int]:
+        found = self._made.get(name)
+        if found is None:
+            found = self._made[name] = self._moved(self._schemas.get(name, {}))
+        return found
+
+    def _moved(self, schema: Any) -> tuple[Any, list[str], int]:
+        """The schema with references to definitions, their names, and its size."""
+        names: list[str] = []
+
+        def moved(node: Any) -> Any:
+            if isinstance(node, list):
+                return [moved(each) for each in cast("list[Any]", node)]
+            if not isinstance(node, dict):
+                return node
+            inner = cast("JSON", node)
+            reference = inner.get("$ref")
+            if isinstance(reference, str) and reference.startswith(_COMPONENTS):
+                name = reference.removeprefix(_COMPONENTS)
+                names.append(name)
+                inner = {**inner, "$ref": f"#/$defs/{name}"}
+            return {key: value if key == "$ref" else moved(value) for key, value in inner.items()}
+
+        made = moved(schema)
+        return made, names, 0 if self._bytes_max is None else len(jsontext.encode_bytes(made))
 
 
 def _defined(node: Any, trail: list[str], run: RunNamed, file: Path) -> AnyTool:

@@ -11,8 +11,9 @@ from polycall.errors import RequestTooLargeError
 class ValueCounter:
     """Counts over all that belongs to one request; others have their turn meanwhile."""
 
-    def __init__(self) -> None:
-        self._weight = JSONWeight()
+    def __init__(self, weight: JSONWeight | None = None) -> None:
+        """`weight` counts where other bounds hold than for every body."""
+        self._weight = JSONWeight() if weight is None else weight
 
     async def add(self, data: bytes) -> None:
         """Count what is in it; `RequestTooLargeError` where that is too much."""

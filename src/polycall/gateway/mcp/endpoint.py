@@ -14,6 +14,7 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
+from polycall._support.json_weight import JSONWeight
 from polycall.config import Config
 from polycall.errors import (
     AuthenticationError,
@@ -25,6 +26,7 @@ from polycall.errors import (
 from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.request import GatewayRequest, Scope
+from polycall.gateway.http.values import ValueCounter
 from polycall.gateway.mcp.calls import McpRequest
 from polycall.gateway.mcp.handlers import Handlers
 from polycall.gateway.mcp.subscriptions import SCOPE
@@ -40,6 +42,8 @@ _SESSIONS_OF_KEY_MAX = 200
 _IDLE_S = 1_800.0
 _OPENING_S = 5.0
 _BODY_BYTES_MAX = 8 * 1024 * 1024  # the protocol's library takes three times as much to read it
+# And it reads a body in the loop, each value several times.
+_VALUES_MAX, _OBJECTS_MAX, _SHORT_BYTES = 100_000, 20_000, 40_000
 
 
 class OpenSessions:
@@ -120,6 +124,8 @@ class Endpoint:
         if gateway_request.method == "POST":
             server = self._config.server
             body = await read_body(gateway_request, server, self._memory, _BODY_BYTES_MAX)
+            weight = JSONWeight(_VALUES_MAX, _OBJECTS_MAX, short_bytes=_SHORT_BYTES)
+            await ValueCounter(weight).add(body)
         if gateway_request.method == "POST" and _SESSION not in gateway_request.headers:
             self._open.check(owner.id)
         await self._started()

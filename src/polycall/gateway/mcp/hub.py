@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from asyncio import to_thread
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -46,6 +47,7 @@ from polycall.transport.base import Transport
 
 logger = logging.getLogger("polycall.mcp")
 
+_MANY = 50  # tools, whose definitions are made in a thread
 _LOOK_AGAIN_S = 2.0  # so long after a look, pins that somebody approved are read anew
 _EXECUTION = {"taskSupport": "optional"}  # tasks are the gateway's own, whatever a server has
 _QUESTIONS_MAX = 50  # of one call
@@ -114,7 +116,7 @@ class Member:
             elif self.source.notices and time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
                 # Somebody may have looked at what is held, and taken it.
                 await self._look_again()
-            self._take()
+            await self._take()
 
     async def close(self) -> None:
         """End the connection, and the server's process where we started it."""
@@ -137,13 +139,18 @@ class Member:
         except PolycallError as error:
             logger.warning("MCP server %r: %s", self.name, clean(str(error), self.secrets))
 
-    def _take(self) -> None:
+    async def _take(self) -> None:
         assert self.source is not None
         if self._version == self.source.version:
             return
-        self._version = self.source.version
+        version, own = self.source.version, self.toolset().tools
+        self.tools = self._found(own) if len(own) < _MANY else await to_thread(self._found, own)
+        self._version = version
+
+    def _found(self, own: Mapping[str, AnyTool]) -> dict[str, OfferedTool]:
+        assert self.source is not None
         found: dict[str, OfferedTool] = {}
-        for own_name, tool in self.toolset().tools.items():
+        for own_name, tool in own.items():
             if any(fnmatchcase(own_name, pattern) for pattern in self.settings.tools):
                 full = f"{self.name}_{own_name}"
                 wire = _wire(tool, full, self.source, self.secrets)
@@ -151,7 +158,7 @@ class Member:
                 found[full] = OfferedTool(
                     self, own_name, replace(tool, name=full), wire, size_bytes
                 )
-        self.tools = found
+        return found
 
 
 class Hub:

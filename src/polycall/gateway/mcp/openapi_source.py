@@ -22,6 +22,8 @@ from polycall.transport.base import Deadlines, Transport
 
 logger = logging.getLogger("polycall.mcp")
 
+_DEFINITION_BYTES_MAX = 64 * 1024
+
 
 class OpenAPISource:
     """The operations of a document that are as they were pinned."""
@@ -115,14 +117,24 @@ class OpenAPISource:
 
 
 def _made(document: JSON, settings: McpServer, transport: Transport) -> OpenAPITools:
-    api = OpenAPITools(
-        document,
-        settings.address,
-        headers=settings.headers,
-        transport=transport,
-        deadlines=Deadlines(settings.connect_s, settings.deadline_s, settings.deadline_s),
-        result_bytes_max=settings.result_bytes_max,
-    )
+    try:
+        api = OpenAPITools(
+            document,
+            settings.address,
+            headers=settings.headers,
+            transport=transport,
+            deadlines=Deadlines(settings.connect_s, settings.deadline_s, settings.deadline_s),
+            result_bytes_max=settings.result_bytes_max,
+            definition_bytes_max=_DEFINITION_BYTES_MAX,
+        )
+    except RecursionError:
+        raise ToolDefinitionError(f"{settings.openapi} is nested too deeply") from None
+    if api.left_out:
+        logger.warning(
+            "%d operations of %s are left out, whose parameters take more than %d bytes: %s",
+            *(len(api.left_out), settings.openapi, _DEFINITION_BYTES_MAX),
+            ", ".join(api.left_out[:10]),
+        )
     unknown = (
         [] if isinstance(settings.ask_for, str) else sorted(set(settings.ask_for) - set(api.tools))
     )
