@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 DOCUMENT_BYTES, ANSWER_BYTES, BODY_BYTES = 12_000_000, 4_000_000, 15_000_000
+LIST_BYTES = 8_000_000
 ROUNDS = 3  # a document is read once: each round has a server of its own
 _JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _HEAD = (
@@ -319,10 +320,10 @@ def _resource_doors() -> Iterator[SideDoor]:
                 good,
             )
     lists = {
-        "a long text": b'{"data":[{"id":"%b"}]}' % (b"x" * 20_000_000),
-        "many things": b'{"data":%b}' % _many(b'{"id":"file-1"},', 20_000_000),
+        "a long text": b'{"data":[{"id":"%b"}]}' % (b"x" * LIST_BYTES),
+        "many things": b'{"data":%b}' % _many(b'{"id":"file-1"},', LIST_BYTES),
         **{
-            f"small {name}": b'{"data":%b}' % _many(value, 20_000_000)
+            f"small {name}": b'{"data":%b}' % _many(value, LIST_BYTES)
             for name, value in _VALUES.items()
         },
     }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from polycall._support import jsontext
+from polycall._support.json_weight import LONG_BYTES, VALUES_MAX
 from polycall.embeddings.bedrock import (
     BedrockCohereEmbeddings,
     TitanEmbeddings,
@@ -35,6 +36,8 @@ from polycall.providers.provider import Provider
 from polycall.translation.wire import Losses
 from polycall.transport.base import Deadlines, HTTPRequest, Transport, send
 
+T = TypeVar("T")
+
 WIRES: dict[str, EmbeddingWire] = {
     "openai": OpenAIEmbeddings(),
     "mistral": MistralEmbeddings(),
@@ -48,6 +51,7 @@ WIRES: dict[str, EmbeddingWire] = {
 # Bedrock's (docs.aws.amazon.com/bedrock, "Track token usage", read 2026-11-29).
 _TOKENS_HEADER = "x-amzn-bedrock-input-token-count"
 _VALUES_MAX = 8_000_000  # numbers, above all
+_VALUES_MAX_EACH = 20_000  # of one text's vector: the longest known has 12,288
 _AT_ONCE = 4  # batches of one request under way
 
 
@@ -86,10 +90,12 @@ async def embed(
 
     async def ask(path: str, body: JSON) -> Embeddings:
         async with room:
-            answer, tokens = await post(
-                transport, deadlines, provider, key, path, body, request.model
+            values_max = min(_VALUES_MAX, _VALUES_MAX_EACH * (len(request.inputs) + 1))
+            found, tokens = await post(
+                *(transport, deadlines, provider, key, path, body, request.model),
+                read=wire.parse_response,
+                values_max=values_max,
             )
-            found = wire.parse_response(answer)
             return found if found.input_tokens is not None else replace(found, input_tokens=tokens)
 
     found = await _together([ask(path, body) for path, body in rendered])
@@ -151,10 +157,14 @@ async def post(  # noqa: PLR0917 - all that one request needs
     path: str,
     body: JSON,
     model: str,
-) -> tuple[JSON, int | None]:
-    """One request beside the chat: its answer, and the tokens that a header counts.
+    *,
+    read: Callable[[JSON], T],
+    values_max: int = VALUES_MAX,
+) -> tuple[T, int | None]:
+    """One request beside the chat: what `read` makes of its answer, and the tokens that a header
+    counts.
 
-    Raises the provider's typed error.
+    Raises the provider's typed error, and `ProtocolError` for more values than are wanted.
     """
     http = await send(
         transport,
@@ -173,12 +183,19 @@ async def post(  # noqa: PLR0917 - all that one request needs
         await http.close()
     if http.status != 200:
         raise error_from(DIALECTS[provider.dialect], http, data, model)
-    check_weight(data, _VALUES_MAX)
+    counted = http.headers.get(_TOKENS_HEADER, "")
+    tokens = int(counted) if counted.isdecimal() else None
+    if len(data) < LONG_BYTES:
+        return _read(data, read, values_max), tokens
+    return await asyncio.to_thread(_read, data, read, values_max), tokens
+
+
+def _read(data: bytes, read: Callable[[JSON], T], values_max: int) -> T:
+    check_weight(data, values_max)
     try:
         answer: Any = jsontext.decode(data)
     except ValueError as error:
         raise ProtocolError(f"the answer is not JSON ({error}): {data[:80]!r}") from None
     if not isinstance(answer, dict):
         raise ProtocolError(f"the answer is not a JSON object: {data[:80]!r}")
-    counted = http.headers.get(_TOKENS_HEADER, "")
-    return answer, int(counted) if counted.isdecimal() else None  # pyright: ignore[reportUnknownVariableType]
+    return read(answer)  # pyright: ignore[reportUnknownArgumentType]

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import base64
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
 from polycall._support import jsontext
-from polycall.errors import MalformedRequestError, PolycallError, UpstreamError
+from polycall._support.json_weight import HeavyJSONError, check_weight
+from polycall.errors import (
+    MalformedRequestError,
+    PolycallError,
+    RequestTooLargeError,
+    UpstreamError,
+)
 from polycall.exchange import (
     ERROR_BYTES_MAX,
     address,
@@ -39,6 +46,7 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON, Request
 from polycall.providers.dialects import DIALECTS
+from polycall.providers.provider import DialectName
 from polycall.translation.wire import request_reader
 from polycall.transport.base import Deadlines, HTTPRequest, send
 
@@ -73,15 +81,14 @@ class CountEndpoint:
         )
         await self._limits.count_request(owner)
         data = await read_body(gateway_request, self._services.server, self._memory)
-        answers, (endpoint, body) = endpoint.dialect.NAME, _asked(endpoint, data)
+        run = partial(self._services.heavy.run, owner.id, len(data))
+        answers, (endpoint, body) = endpoint.dialect.NAME, await run(_asked, endpoint, data)
         body = await self._services.items.resolved(
             owner.id, body, self._services.server.body_bytes_max
         )
         check_items(body)
         parse = endpoint.dialect.parse_request
-        request = await self._services.heavy.run(
-            owner.id, len(data), parse, body, path=gateway_request.path
-        )
+        request = await run(parse, body, path=gateway_request.path)
         if endpoint.names:
             request = replace(request, model=endpoint.model)
         check_allowed(owner, request.model)
@@ -97,10 +104,12 @@ class CountEndpoint:
             dialect=endpoint.dialect.NAME,
         )
         request, _ = carried.holding(request).for_target(target.provider.name, target.model)
-        tokens = await self._by_provider(target, request, gateway_request)
+        del data, body, carried
+        asked = await run(_counting, target, request, gateway_request.headers)
+        tokens = None if asked is None else await self._by_provider(target, *asked)
         source = _ESTIMATE if tokens is None else _BY_PROVIDER
         if tokens is None:
-            tokens = await self._services.heavy.run(owner.id, len(data), estimate, request)
+            tokens = await run(estimate, request)
         answer = render_count(answers, tokens)
         headers: Headers = [
             (b"polycall-request-id", gateway_request.id.encode()),
@@ -110,28 +119,9 @@ class CountEndpoint:
         await send_json(gateway_request, 200, jsontext.encode_bytes(answer), headers)
 
     async def _by_provider(
-        self, target: Target, request: Request, gateway_request: GatewayRequest
+        self, target: Target, name: DialectName, sent: HTTPRequest, reads: str
     ) -> int | None:
-        """The provider's own count; `None` where it has no such route."""
-        name = target.provider.dialect_for(with_tools=bool(request.tools))
-        exchange = prepare(request, target.provider, target.model, target.key, name)
-        asked = {
-            header.decode(): gateway_request.headers[header].decode("latin-1")
-            for header in PASSED_HEADERS
-            if header in gateway_request.headers and name == "anthropic"
-        }
-        headers = joined_headers(headers_for(target.provider, target.key, stream=False), asked)
-        headers = joined_headers(headers, exchange.wire.headers)
-        hosting = target.provider.hosting
-        asked = count_request(hosting, name, target.model, exchange.wire.body, headers)
-        if asked is None:
-            return None
-        sent = HTTPRequest(
-            address(target.provider, asked.path),
-            asked.headers,
-            jsontext.encode_bytes(asked.body),
-            credential=exchange.http.credential,
-        )
+        """The provider's own count; `None` where it does not count after all."""
         server = self._services.server
         deadlines = Deadlines(server.connect_s, min(server.read_s, 30.0), 30.0)
         http = await send(self._services.transport, sent, deadlines)
@@ -147,10 +137,38 @@ class CountEndpoint:
                 return None  # better an estimate that says so than no answer
             raise error
         try:
+            check_weight(data)
             answer: JSON = jsontext.decode(data)
         except ValueError:
             return None
-        return read_count(asked.reads, answer)
+        return read_count(reads, answer)
+
+
+def _counting(
+    target: Target, request: Request, given: dict[bytes, bytes]
+) -> tuple[DialectName, HTTPRequest, str] | None:
+    """The request for a provider's own count, and what says it; `None` without such a route."""
+    name = target.provider.dialect_for(with_tools=bool(request.tools))
+    exchange = prepare(request, target.provider, target.model, target.key, name)
+    asked = {
+        header.decode(): given[header].decode("latin-1")
+        for header in PASSED_HEADERS
+        if header in given and name == "anthropic"
+    }
+    headers = joined_headers(headers_for(target.provider, target.key, stream=False), asked)
+    headers = joined_headers(headers, exchange.wire.headers)
+    counted = count_request(
+        target.provider.hosting, name, target.model, exchange.wire.body, headers
+    )
+    if counted is None:
+        return None
+    sent = HTTPRequest(
+        address(target.provider, counted.path),
+        counted.headers,
+        jsontext.encode_bytes(counted.body),
+        credential=exchange.http.credential,
+    )
+    return name, sent, counted.reads
 
 
 def _asked(endpoint: Endpoint, data: bytes) -> tuple[Endpoint, JSON]:
@@ -186,7 +204,10 @@ def _bedrock_asked(endpoint: Endpoint, fields: JSON) -> tuple[Endpoint, JSON]:
 
 def _object(endpoint: Endpoint, data: bytes) -> JSON:
     try:
+        check_weight(data)  # of what stands in base64 nothing was counted yet
         body: Any = jsontext.decode(data)
+    except HeavyJSONError as error:
+        raise RequestTooLargeError(f"the body is too heavy: {error}", status=413) from None
     except ValueError as error:
         raise MalformedRequestError(f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):

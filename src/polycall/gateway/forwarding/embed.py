@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from polycall._support import jsontext
 from polycall.embeddings.calls import WIRES, embed, native_url, post, wire_for
 from polycall.embeddings.cohere import rerank_answer, rerank_request, rerank_units
-from polycall.embeddings.types import EmbeddingRequest
+from polycall.embeddings.types import EmbeddingRequest, Embeddings
 from polycall.errors import MalformedRequestError
 from polycall.exchange import BODY_BYTES_MAX, ERROR_BYTES_MAX, error_from, headers_for
 from polycall.gateway.forwarding.routes import SideRoute
@@ -26,6 +26,7 @@ from polycall.providers.credentials import credential_for
 from polycall.transport.base import Deadlines, HTTPRequest, send
 
 _USAGE_BYTES_MAX = 64 * 1024
+_NUMBER_BYTES = 10  # of a vector, as JSON has them
 
 
 class _Answer(msgspec.Struct):
@@ -92,10 +93,13 @@ class SideRunner(AttemptRunner):
         found = await embed(
             self._services.transport, deadlines, target.provider, target.key, request
         )
-        rendered = WIRES[asked.wire].render_response(found, asked.request)
+        numbers = sum(map(len, found.vectors))
+        body = await self._services.heavy.run(
+            asked.owner_id, _NUMBER_BYTES * numbers, _rendered, asked, found
+        )
         usage = Usage(input_tokens=found.input_tokens or 0)
         self.attempt = replace(attempt, warnings=found.warnings)
-        return WholeAnswer(self.attempt, _NO_HTTP, None, jsontext.encode_bytes(rendered), usage)
+        return WholeAnswer(self.attempt, _NO_HTTP, None, body, usage)
 
     async def _pass(
         self, attempt: Attempt, asked: EmbeddingAsked, deadlines: Deadlines
@@ -120,7 +124,9 @@ class SideRunner(AttemptRunner):
             await http.close()
         if http.status != 200:
             raise error_from(attempt.dialect, http, data, target.model)
-        return WholeAnswer(attempt, http, None, data, usage_in(data))
+        provider = f"provider {target.provider.name}"
+        usage = await self._services.heavy.run(provider, len(data), usage_in, data)
+        return WholeAnswer(attempt, http, None, data, usage)
 
     async def _rerank(
         self, attempt: Attempt, asked: RerankAsked, deadlines: Deadlines
@@ -131,11 +137,18 @@ class SideRunner(AttemptRunner):
         path, body = rerank_request(asked.body, target.model, form=form)
         transport = self._services.transport
         answer, tokens = await post(
-            transport, deadlines, provider, target.key, path, body, target.model
+            *(transport, deadlines, provider, target.key, path, body, target.model),
+            read=lambda read: (
+                jsontext.encode_bytes(rerank_answer(read, asked.body, asked.model)),
+                rerank_units(read),
+            ),
         )
-        rendered = rerank_answer(answer, asked.body, asked.model)
-        usage = Usage(input_tokens=rerank_units(answer) or tokens or 0)
-        return WholeAnswer(attempt, _NO_HTTP, None, jsontext.encode_bytes(rendered), usage)
+        usage = Usage(input_tokens=answer[1] or tokens or 0)
+        return WholeAnswer(attempt, _NO_HTTP, None, answer[0], usage)
+
+
+def _rendered(asked: EmbeddingAsked, found: Embeddings) -> bytes:
+    return jsontext.encode_bytes(WIRES[asked.wire].render_response(found, asked.request))
 
 
 _RERANKS = ("cohere", "bedrock")

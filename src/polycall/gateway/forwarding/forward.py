@@ -17,7 +17,7 @@ from polycall.errors import (
     PermissionDeniedError,
     UnsupportedError,
 )
-from polycall.exchange import BODY_BYTES_MAX, ERROR_BYTES_MAX, error_from
+from polycall.exchange import BODY_BYTES_MAX, ERROR_BYTES_MAX, check_weight, error_from
 from polycall.gateway.forwarding.multipart import (
     BEFORE_MODEL_BYTES_MAX,
     FormScanner,
@@ -45,6 +45,7 @@ from polycall.transport.base import (
 
 _PASSED = ("content-type", "content-disposition", "openai-processing-ms")
 _WHOLE_BYTES_MAX = BODY_BYTES_MAX
+_LIST_BYTES_MAX = 8 * 1024 * 1024  # a page of 10,000 files has three
 _ID = re.compile(r"^/(?:files|batches|fine_tuning/jobs)/([^/]+)")
 
 
@@ -238,10 +239,11 @@ def resource_of(path: str) -> str:
     return "" if match is None else match[1]
 
 
-async def read_whole(http: HTTPResponse) -> bytes:
-    """A body that is looked at before it is sent."""
+async def read_whole(http: HTTPResponse, *, is_list: bool = False) -> bytes:
+    """A body that is looked at before it is sent; all of it, where it lists files or jobs."""
     try:
-        return await http.read(size_bytes_max=_WHOLE_BYTES_MAX)
+        most = _LIST_BYTES_MAX if is_list else _WHOLE_BYTES_MAX
+        return await http.read(size_bytes_max=most)
     finally:
         await http.close()
 
@@ -270,7 +272,8 @@ async def pass_on(http: HTTPResponse, gateway_request: GatewayRequest) -> None:
 
 
 def list_of(data: bytes) -> Any:
-    """A JSON answer, or `None`."""
+    """A JSON answer, or `None`; raises `ProtocolError` for one that takes too much to read."""
+    check_weight(data)
     try:
         return jsontext.decode(data)
     except ValueError:

@@ -26,7 +26,7 @@ from polycall.gateway.generation.request_record import RequestRecord
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import base_headers, send_json
 from polycall.gateway.http.request import GatewayRequest
-from polycall.gateway.passthrough.request import read_fields
+from polycall.gateway.passthrough.request import Fields, read_fields
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.store.owned import OwnedResources
@@ -100,6 +100,7 @@ class Forwarding:
         body = await read_body(record.gateway_request, self._services.server, self._memory)
         run = partial(self._services.heavy.run, record.owner.id, len(body))
         fields = await run(read_fields, body, "openai-chat")
+        del body
         model: Any = route.model or fields.value("model")
         if not isinstance(model, str) or not model:
             raise MalformedRequestError("expected the name of a model", path="model")
@@ -141,10 +142,11 @@ class Forwarding:
         body = await read_body(record.gateway_request, self._services.server, self._memory)
         if not body:
             return
-        fields = asked.fields = read_fields(body, "openai-chat")
-        said: JSON = fields.decoded()
-        for name, value in said.items():
-            if value is None or not _names_file(name.casefold()):
+        run = partial(self._services.heavy.run, record.owner.id, len(body))
+        fields = asked.fields = await run(read_fields, body, "openai-chat")
+        del body
+        for name in fields.names:
+            if not _names_file(name.casefold()) or (value := fields.value(name)) is None:
                 continue
             if not isinstance(value, str):
                 raise MalformedRequestError("expected the id of a file", path=name)
@@ -153,7 +155,7 @@ class Forwarding:
         if isinstance(model, str):
             plain = model.removeprefix(f"{provider}/")
             check_allowed(record.owner, f"{provider}/{plain}")
-            asked.fields = read_fields(fields.with_values({"model": plain}), "openai-chat")
+            asked.fields = await run(_naming, fields, plain)
 
     async def _check_owned(self, owner: Owner, provider: str, resource: str) -> None:
         if resource and not await self._owned.of(owner.id, provider, [resource]):
@@ -167,19 +169,27 @@ class Forwarding:
         answer = await self._arrive(record, runner)
         http = answer.http
         if "json" in http.headers.get("content-type", "") and not asked.path.endswith("/content"):
-            data = await forward.read_whole(http)
+            data = await forward.read_whole(http, is_list=bool(resources))
+            provider = f"provider {answer.attempt.target.provider.name}"
+            run = partial(self._services.heavy.run, provider)
             if resources:
-                data = await self._of_owner(record.owner, resources, asked.method, data)
-            await self._send_whole(record, answer, data, usage_in(data))
+                found = await run(len(data), forward.list_of, data)
+                data = await self._of_owner(record.owner, resources, asked.method, data, found)
+            usage = await run(len(data), usage_in, data)
+            await self._send_whole(record, answer, data, usage)
             return
         gateway_request = record.gateway_request
         headers = base_headers(gateway_request, answer.attempt.target.name, [])
         await gateway_request.send_start(200, [*forward.passed_headers(http), *headers])
         await forward.pass_on(http, gateway_request)
 
-    async def _of_owner(self, owner: Owner, provider: str, method: str, data: bytes) -> bytes:
-        """Note what a key has made; of a list, leave what is the key's own."""
-        found = forward.list_of(data)
+    async def _of_owner(
+        self, owner: Owner, provider: str, method: str, data: bytes, found: Any
+    ) -> bytes:
+        """Note what a key has made; of a list, leave what is the key's own.
+
+        `found` is what the data says.
+        """
         if not isinstance(found, dict):
             return data
         fields: JSON = found  # pyright: ignore[reportUnknownVariableType]
@@ -241,6 +251,10 @@ class Forwarding:
         if account.cost is not None:
             headers.append((b"polycall-cost-usd", f"{account.cost:f}".encode()))
         await send_json(gateway_request, 200, data, headers)
+
+
+def _naming(fields: Fields, model: str) -> Fields:
+    return read_fields(fields.with_values({"model": model}), "openai-chat")
 
 
 def errors_of(route: SideRoute) -> Dialect:

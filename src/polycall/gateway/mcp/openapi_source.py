@@ -66,9 +66,12 @@ class OpenAPISource:
                 logger.warning("%s", notice)
         self.notices = notices
         held = {notice.tool for notice in notices if notice.withheld}
-        tools = self.api.tools.items()
-        self.toolset = Toolset([self._tool(name, tool) for name, tool in tools if name not in held])
+        self.toolset = await asyncio.to_thread(self._offered, held)  # thousands take a while
         self.version += 1
+
+    def _offered(self, held: set[str]) -> Toolset:
+        tools = self.api.tools.items()
+        return Toolset([self._tool(name, tool) for name, tool in tools if name not in held])
 
     def definitions(self) -> dict[str, JSON]:
         """All operations as they are pinned."""

@@ -294,6 +294,11 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return name in self._raw
 
+    @property
+    def names(self) -> list[str]:
+        """Of the object's fields."""
+        return list(self._raw)
+
     def has_any(self, names: frozenset[str]) -> bool:
         """Whether the object has a field of one of these names."""
         return not names.isdisjoint(self._raw)
