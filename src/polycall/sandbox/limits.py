@@ -15,6 +15,8 @@ class Limits:
     """Seconds of processor that a run may use."""
     memory_mib: int = 256
     """What the program may hold, beside what the interpreter holds before it starts."""
+    code_chars: int = 250_000
+    """Text of a program; a longer one is not run."""
     stdout_bytes: int = 64_000
     """What is kept of the standard output; the middle of a longer one is cut."""
     stderr_bytes: int = 16_000

@@ -111,6 +111,9 @@ class Session:
         Whatever the program does, the answer is a `RunResult`; one run of a session at a time.
         """
         functions = _checked_functions(functions or {})
+        if len(code) > self.limits.code_chars:
+            words = f"{len(code)} characters; at most {self.limits.code_chars} are run"
+            return RunResult(status="failed", error=ProgramError("SyntaxError", words))
         async with self._use():
             if len(self.journal) and not self._runs:
                 raise JournalError("the journal has runs already; continue with `resume`")

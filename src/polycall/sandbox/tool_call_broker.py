@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from .errors import InDoubtError, JournalError, Pause, ProtocolViolationError, SandboxError
 from .inside import plain
@@ -27,6 +27,7 @@ from .text import encodable
 
 Function = Callable[..., Any]
 _GRACE_S = 1.0
+_PARTS_MAX = 1_000  # of a result that is looked through at once
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,13 @@ class ToolCallBroker:
         began = time.monotonic()
         try:
             value = await self._called(call)
-            outcome = {"value": _as_result(value, call.name, self._limits.result_bytes)}
+            given = value, call.name, self._limits.result_bytes
+            plain_value = (
+                await asyncio.to_thread(_as_result, *given)
+                if _has_many_parts(value)
+                else _as_result(*given)
+            )
+            outcome = {"value": plain_value}
         except Pause:
             self._tasks.pop(call.id, None)
             self._paused.add(call.id)
@@ -397,6 +404,21 @@ def _signature(function: Function) -> inspect.Signature | None:
         return inspect.signature(function)
     except (TypeError, ValueError):
         return None
+
+
+def _has_many_parts(value: object) -> bool:
+    """Whether it takes long to look through a value: lists and tables of a thousand parts."""
+    waiting, count = [value], 0
+    while waiting and count < _PARTS_MAX:
+        part = waiting.pop()
+        inner: list[Any] = []
+        if type(part) is dict:
+            inner = list(cast("dict[str, Any]", part).values())
+        elif type(part) is list:
+            inner = cast("list[Any]", part)
+        count += len(inner)
+        waiting += inner[:_PARTS_MAX]
+    return count >= _PARTS_MAX
 
 
 def _as_result(value: object, name: str, size_bytes: int) -> Any:

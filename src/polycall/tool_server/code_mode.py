@@ -54,7 +54,7 @@ _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _FOUND_MAX, _FOUND_USUAL = 20, 5
 _SESSION_ID = re.compile(r"[0-9a-f]{16}")
 _CODE_DEADLINE_S = 3_600.0
-_JOURNAL_CHARS_MAX = 4_000_000  # a longer one stays in its process
+_JOURNAL_BYTES_MAX = 4_000_000  # a longer one stays in its process
 
 logger = logging.getLogger("polycall.programs")
 
@@ -199,7 +199,8 @@ class CodeMode:
         `ProgramPausedError` where a person is to be asked; `resume` goes on.
         """
         kept, is_new, note = await self._session(owner, session, implicit)
-        kept.named |= self._named_in(code)
+        if len(code) <= kept.session.limits.code_chars:
+            kept.named |= self._named_in(code)
         kept.run_id = f"code_{secrets.token_hex(6)}"
         kept.calls, kept.pending = [], []
         try:
@@ -299,9 +300,8 @@ class CodeMode:
         kept.runs += result.status != "paused"
         if self._store is None or result.status == "paused":
             return
-        journal = kept.session.journal.to_json()
-        if len(journal) <= _JOURNAL_CHARS_MAX:
-            await self._store.save(owner, kept.id, journal)
+        if kept.session.journal.size_bytes <= _JOURNAL_BYTES_MAX:
+            await self._store.save(owner, kept.id, kept.session.journal.to_json())
 
     def _forget(self, kept: _Kept, owner: str) -> None:
         self._sessions.pop((owner, kept.id), None)

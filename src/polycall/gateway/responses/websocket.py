@@ -15,7 +15,9 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import msgspec
 
 from polycall._support import jsontext
 from polycall.dialects.openai_responses.response import skeleton
@@ -27,6 +29,7 @@ from polycall.gateway.http.replies import internal_error, render_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest, RequestMonitor
 from polycall.gateway.http.socket_entry import FRAME_BYTES_MAX, SocketClosed
 from polycall.gateway.http.values import ValueCounter
+from polycall.gateway.passthrough.slow_reading import read_slowly
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.responses.inner import InnerRequest, passed_headers
 from polycall.gateway.services import GatewayServices
@@ -42,7 +45,11 @@ logger = logging.getLogger("polycall.gateway")
 
 LANES_MAX = 16
 AHEAD_MAX = 64  # frames that wait for earlier ones of their lane
+AHEAD_BYTES_MAX = 8 * 2**20  # of several
 TURNS_MAX = 32  # answers of a connection that are not stored, and may be gone on with
+Event: TypeAlias = dict[str, msgspec.Raw]
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_NULL = msgspec.Raw(b"null")
 _STREAM_ID = re.compile(r"[\x20-\x7e]{1,128}")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _DIALECT = "openai-responses"
@@ -119,7 +126,7 @@ class _Connection:
         self._monitor = monitor
         self._memory = memory
         self._new_id = new_id
-        self._lanes: dict[str, asyncio.Queue[tuple[JSON, int]]] = {}
+        self._lanes: dict[str, asyncio.Queue[tuple[Event, int]]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running: dict[InnerRequest, _Answer] = {}
         self._turns: OrderedDict[str, _Turn] = OrderedDict()
@@ -181,7 +188,7 @@ class _Connection:
                 raise MalformedRequestError("send events as text frames of JSON")
             size = await self._check_size(text)
             event = _event(text)
-            stream_id = event.pop("stream_id", None)
+            stream_id = _value(event.pop("stream_id", _NULL))
             if stream_id is not None and not (
                 isinstance(stream_id, str) and _STREAM_ID.fullmatch(stream_id)
             ):
@@ -199,6 +206,8 @@ class _Connection:
         """Its bytes; raises where with those that wait they are more than one body may have."""
         self._memory.check()
         most = min(self._services()[0].server.body_bytes_max, FRAME_BYTES_MAX)
+        if self._ahead_bytes:  # others are there, or are answered: all of them are in memory
+            most = min(most, AHEAD_BYTES_MAX)
         if self._ahead_bytes + len(data) > most:
             raise MalformedRequestError(
                 f"at most {most} bytes of events wait for an answer; wait for some"
@@ -209,7 +218,7 @@ class _Connection:
     async def _turn_away(self, _: bytes | None) -> None:
         await self._error(OverloadedError("this connection ends; open another one"), None)
 
-    def _lane(self, stream_id: str) -> asyncio.Queue[tuple[JSON, int]]:
+    def _lane(self, stream_id: str) -> asyncio.Queue[tuple[Event, int]]:
         queue = self._lanes.get(stream_id)
         if queue is None:
             if len(self._lanes) >= LANES_MAX:
@@ -221,7 +230,7 @@ class _Connection:
             self._tasks[stream_id] = task
         return queue
 
-    async def _serve(self, stream_id: str, queue: asyncio.Queue[tuple[JSON, int]]) -> None:
+    async def _serve(self, stream_id: str, queue: asyncio.Queue[tuple[Event, int]]) -> None:
         """Make the answers of one lane, one after the other."""
         while True:
             event, size = await queue.get()
@@ -244,27 +253,28 @@ class _Connection:
 
     # Answers
 
-    async def _answer(self, event: JSON, size: int, stream_id: str) -> None:
+    async def _answer(self, event: Event, size: int, stream_id: str) -> None:
         services, generations = self._services()
-        is_warmup = event.pop("generate", None) is False
+        is_warmup = _value(event.pop("generate", _NULL)) is False
         event.pop("background", None)  # what is said of the transport means nothing here
-        previous: Any = event.get("previous_response_id")
+        previous = _value(event.get("previous_response_id", _NULL))
         history = self._turns.get(previous) if isinstance(previous, str) else None
+        is_local = _value(event.get("store", _NULL)) is False
+        given = _listed(_value(event.get("input", _NULL))) if history or is_local else []
         if history is not None:
-            given = _listed(event.get("input"))
-            event["input"] = [*history.items, *given]
+            given = [*history.items, *given]
+            event["input"] = msgspec.Raw(jsontext.encode_bytes(given))
             del event["previous_response_id"]
             size += history.size
         if is_warmup:
-            await self._warm_up(event, stream_id, size, services)
+            said: JSON = {name: _value(raw) for name, raw in event.items()}
+            await self._warm_up(said, stream_id, size, services)
             return
-        is_local = event.get("store") is False
-        given = _listed(event.get("input")) if is_local else []
         answer = _Answer(self._frame, stream_id, keeps_end=is_local)
         inner = InnerRequest(
             self._new_id(),
             headers=passed_headers(self._headers),
-            body=jsontext.encode_bytes({**event, "stream": True}),
+            body=msgspec.json.encode({**event, "stream": True}),
             address=self._address,
             take=answer.take,
         )
@@ -427,15 +437,18 @@ class _Answer:
         self.is_over = self.is_over or is_end
 
 
-def _event(text: bytes) -> JSON:
-    """A client's event; raises for what is none that is served."""
+def _event(text: bytes) -> Event:
+    """A client's event; raises for what is none that is served.
+
+    Its values are parts of the frame: none has a copy before it is sent.
+    """
     try:
-        event = jsontext.decode(text)
+        event = _decoder.decode(text)
+    except msgspec.ValidationError:
+        raise MalformedRequestError("the frame must hold a JSON object") from None
     except (ValueError, RecursionError):
-        raise MalformedRequestError("the frame is not JSON") from None
-    if not isinstance(event, dict):
-        raise MalformedRequestError("the frame must hold a JSON object")
-    kind: Any = event.pop("type", None)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        event = read_slowly(text)
+    kind: Any = _value(event.pop("type", _NULL))
     if kind != "response.create":
         shown = f"{kind}"[:60]
         raise RequestError(
@@ -443,7 +456,14 @@ def _event(text: bytes) -> JSON:
             "is under way with the next one",
             path="type",
         )
-    return event  # pyright: ignore[reportUnknownVariableType]
+    return event
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    try:
+        return jsontext.decode(memoryview(raw))
+    except ValueError:
+        raise MalformedRequestError("the frame is not JSON") from None
 
 
 def _listed(given: Any) -> list[Any]:
