@@ -1,4 +1,4 @@
-"""What takes long is done away from the loop, whichever way it comes in: by threads, not by time."""
+"""What takes long is done away from the loop, whichever way it comes: seen by threads, not time."""
 
 from __future__ import annotations
 
