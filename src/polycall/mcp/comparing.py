@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ class Comparison:
     ) -> list[Notice]:
         """What somebody should look at; `listed` are all names, also of what is not compared."""
         place = place_of(self.server, what)
-        found = {name: pin_of(wire, what) for name, wire in wires.items()}
-        doubts = {name: suspicious(wire) for name, wire in wires.items()} if self.inspects else {}
+        # Thousands of long definitions take seconds.
+        found, doubts = await asyncio.to_thread(self._looked_through, what, wires)
         pinned = self.pins.load(place)
         kept = dict(found if pinned is None else pinned)
         if pinned is None:
@@ -63,6 +64,14 @@ class Comparison:
         if kept != pinned:
             self.pins.save(place, kept)
         return notices
+
+    def _looked_through(
+        self, what: What, wires: Mapping[str, JSON]
+    ) -> tuple[dict[str, Pin], dict[str, str]]:
+        """The pin of each, and what looks like an attack."""
+        found = {name: pin_of(wire, what) for name, wire in wires.items()}
+        doubts = {name: suspicious(wire) for name, wire in wires.items()} if self.inspects else {}
+        return found, doubts
 
     def _notice(self, what: What, name: str, pinned: Pin | None, found: Pin) -> Notice | None:
         withheld = self.changed != "allow"
