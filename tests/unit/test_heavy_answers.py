@@ -68,7 +68,8 @@ async def test_s16_a_heavy_answer_beside_the_chat_is_called_heavy(
     monkeypatch.setattr(calls, "send", send)
     given: Any = None
     with pytest.raises(ProtocolError, match=words):
-        await calls.post(given, given, CATALOGUE["openai"], "k", "/embeddings", {}, "m")
+        provider = CATALOGUE["openai"]
+        await calls.post(given, given, provider, "k", "/embeddings", {}, "m", read=dict)
 
 
 @pytest.mark.parametrize("kind", HUGE_NAMES)
