@@ -3,12 +3,14 @@
     python -m bench.agent_loop                                  # polycall alone
     python -m bench.agent_loop --peers PYTHON --rounds 3        # beside what PYTHON can import
     python -m bench.agent_loop --tools 5 --messages 10
+    python -m bench.agent_loop --at-once 1000                   # MiB that so many runs hold
 
 A server on this machine, in a process of its own, answers each request with one call of a tool, and
 after `--steps` of them with a text, in OpenAI's Chat format.  Each agent runs in a process of its
 own: once to warm up, then once while its CPU is counted.  A figure is the least of the rounds, in
-milliseconds a step, since other work on the machine only adds to it.  What a peer refuses or cannot
-do is said in its cell.
+milliseconds a step, since other work on the machine only adds to it.  With `--at-once`, it is the
+MiB that so many runs of one agent hold at most, over what the process held before.  What a peer
+refuses or cannot do is said in its cell.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 AGENTS = ("polycall", "pydantic_ai", "agents", "langgraph", "smolagents")
 MODEL = "gpt-5.6-sol"
 _SCRIPT = Path(__file__).with_name("agent_loop_peers.py")
+_CROWD = Path(__file__).with_name("agent_crowd.py")
+_WORDS = 5  # that the first takes
 _RESULT = re.compile(rb'"role": ?"tool"|Observation:')
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
@@ -68,7 +73,7 @@ def answer(body: bytes, steps: int) -> bytes:
             name, given = ("final_answer", {"answer": "done"})
         function = {"name": name, "arguments": json.dumps(given)}
         call = {"index": 0, "id": f"call_{done}", "type": "function", "function": function}
-    message = {"role": "assistant", "content": None if call else "done"}
+    message: dict[str, Any] = {"role": "assistant", "content": None if call else "done"}
     if call:
         message["tool_calls"] = [call]
     reason = "tool_calls" if call else "stop"
@@ -78,7 +83,7 @@ def answer(body: bytes, steps: int) -> bytes:
         choice = {"index": 0, "message": message, "finish_reason": reason}
         shown = {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
         return _response("application/json", json.dumps(shown).encode())
-    chunks = [
+    chunks: list[dict[str, Any]] = [
         {"choices": [{"index": 0, "delta": message, "finish_reason": None}]},
         {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]},
         {"choices": [], "usage": usage},
@@ -102,7 +107,7 @@ async def serve(steps: int) -> None:
 
 
 @contextmanager
-def upstream(steps: int) -> Iterator[str]:
+def upstream(steps: int) -> Generator[str]:
     """The address of a server that answers."""
     command = [sys.executable, "-m", "bench.agent_loop", "--serve", "--steps", str(steps)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -114,13 +119,13 @@ def upstream(steps: int) -> Iterator[str]:
 
 
 def measure(python: str, agent: str, *words: object) -> tuple[float, str]:
-    """Milliseconds of CPU a step, or infinite and why there are none.
+    """Milliseconds of CPU a step or MiB, or infinite and why there are none.
 
-    `words` are the address, how many tools, messages before and steps there are, and whether
-    answers are streamed.
+    `words` are the address, how many tools, messages before and steps there are, whether answers
+    are streamed; and how many runs there are at once, where memory is measured.
     """
     done = subprocess.run(
-        [python, "-P", str(_SCRIPT), agent, *map(str, words)],
+        [python, "-P", str(_CROWD if len(words) > _WORDS else _SCRIPT), agent, *map(str, words)],
         check=False,
         capture_output=True,
         text=True,
@@ -153,7 +158,8 @@ def rows(options: argparse.Namespace, url: str, say: Callable[[str], None]) -> N
                     python = sys.executable if agent == "polycall" else options.peers
                     best, why = float("inf"), ""
                     for _ in range(options.rounds):
-                        words = (url, tools, messages, options.steps, streamed)
+                        words = [url, tools, messages, options.steps, streamed]
+                        words += [options.at_once] * bool(options.at_once)
                         found, why = measure(python, agent, *words)
                         best = min(best, found)
                         if why:
@@ -172,6 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--tools", type=int, nargs="+", default=[5, 50, 500])
     parser.add_argument("--messages", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--at-once", type=int, default=0, help="measure MiB of so many runs")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve:
