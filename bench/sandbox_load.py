@@ -5,7 +5,7 @@
 
 Each program makes `--calls` calls, one after the other, and gives their sum; the figures say how
 long one waits for its result beside the others, from `session()` to the value.  A round trip is
-the least of five runs of 300 calls, alone on the machine and beside `--programs` programs that make
+the least of 60 runs of 50 calls, alone on the machine and beside `--programs` programs that make
 calls as well.  A journal is written by one program, and read by another process, which replays it.
 Fails where a program gives another result than it should.
 """
@@ -20,12 +20,12 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.sandbox import CALLS, FUNCTIONS, resident_of_children, timed
+from bench.sandbox import FUNCTIONS, resident_of_children, timed
 from polycall.sandbox import Journal, Limits, RunResult, Sandbox
 
 Tier = Literal["jail", "monty"]
 SUM = "total = 0\nfor n in range({calls}):\n    total += await echo(n)\ntotal"
-ROUNDS = 5
+ROUNDS, EACH = 60, 50  # runs of a program, and its calls
 
 
 class WrongResultError(Exception):
@@ -77,11 +77,11 @@ async def round_trip(tier: Tier, beside: int) -> dict[str, float]:
     """Microseconds of a call, alone and beside others."""
     limits = Limits(wall_s=120, cpu_s=120, calls=1_000_000, frames_per_s=100_000)
     async with Sandbox(tier, limits) as sandbox, sandbox.session() as session:
-        await session.run(CALLS, FUNCTIONS)
+        program = SUM.format(calls=EACH)
 
         async def least() -> float:
-            found = [await timed(lambda: session.run(CALLS, FUNCTIONS)) for _ in range(ROUNDS)]
-            return min(found) / 300 * 1e3
+            found = [await timed(lambda: session.run(program, FUNCTIONS)) for _ in range(ROUNDS)]
+            return min(found) / EACH * 1e3
 
         figures = {"round trip of a call, µs": await least()}
         stopping = asyncio.Event()
