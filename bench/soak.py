@@ -32,7 +32,8 @@ from bench.load import MODELS, Load, Served, failures, gateway, load, mock, requ
 
 _PATH = "/v1/chat/completions"
 KINDS = ("requests", "conversations", "hang-ups", "connections", "refused")
-_STEPS = 8  # of a conversation in each turn
+_STEPS = 4  # of a conversation in each turn
+_SAID_BYTES = 100_000  # before them: what is remembered of conversations is soon full
 # What is wrong with a request: its key, its body, the status it must get.
 REFUSED: dict[str, tuple[str, bytes, int]] = {
     "no JSON": (KEY, b'{"model": ', 400),
@@ -116,7 +117,7 @@ def loads(served: Served, route: str) -> Iterator[Load]:
 
 def conversation(served: Served, route: str, number: int) -> int:
     """A conversation that nobody had before, some steps long."""
-    said = [*conversation_of(30_000), {"role": "user", "content": f"the turn {number}"}]
+    said = [*conversation_of(_SAID_BYTES), {"role": "user", "content": f"the turn {number}"}]
     wrong = 0
     for place in range(_STEPS):
         said = [*said, *step(number * 1000 + place)]
