@@ -131,6 +131,32 @@ BODIES: dict[str, tuple[Script, bytes]] = {
 }
 
 
+async def test_what_follows_an_answer_is_no_part_of_the_next_one() -> None:
+    """One parser reads all answers of a connection."""
+    second = b"HTTP/1.1 500 No\r\ncontent-length: 4\r\n\r\nevil"
+    chunked = b"HTTP/1.1 200 OK\r\nx-own: 1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    answers = [chunked + b"0\r\nx-trailer: 1\r\n\r\n", OK, OK + second, OK]
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: int) -> None:
+        writer.write(answers.pop(0))
+
+    async with serving(script) as (server, transport):
+        request = HTTPRequest(f"{server.url}/v1/x", {}, b"{}")
+        first = await transport.open(request, QUICK)
+        assert dict(first.headers) == {"x-own": "1", "transfer-encoding": "chunked"}
+        while server.connections and not transport._idle[next(iter(transport._idle))]:  # pyright: ignore[reportPrivateUsage]
+            await asyncio.sleep(0.01)
+        other = await transport.open(request, QUICK)  # on the same connection, before it is read
+        assert dict(other.headers) == {"content-length": "5"}
+        assert await first.read(size_bytes_max=100) == b"hello"
+        assert await other.read(size_bytes_max=100) == b"hello"
+        assert server.connections == 1
+        with pytest.raises(ProtocolError, match="second answer"):
+            await get(transport, server.url)
+        assert await get(transport, server.url) == (200, b"hello")
+        assert server.connections == 2
+
+
 @pytest.mark.parametrize("case", BODIES)
 async def test_bodies(case: str) -> None:
     script, expected = BODIES[case]

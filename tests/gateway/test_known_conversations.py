@@ -286,12 +286,25 @@ def test_what_is_remembered_is_bounded_and_each_keys_own(monkeypatch: pytest.Mon
     for number in range(60):
         owner = f"owner{number % 5}"
         known.read(owner, "openai-chat", _raw(_long(str(number), 9_000 + number)))
-        kept = [(group, text) for group, text in known._kept]
+        kept = [(group, each.text) for (group, _), each in known._kept.items()]
         assert known.size_bytes == sum(len(text) for _, text in kept) <= 100_000
         assert sum(len(text) for group, text in kept if group[0] == owner) <= 40_000
     assert len(known) > 5
     known.read("owner1", "openai-chat", _raw(_long("", 50_000)))
-    assert all(len(text) < 50_000 for _, text in known._kept)  # larger than a key may have
+    assert all(len(each.text) < 50_000 for each in known._kept.values())  # a key may have less
+
+
+def test_what_is_found_out_for_another_target_is_known_the_next_time() -> None:
+    """Where the same conversation comes again, or a shorter one, and its beginning stays."""
+    known = KnownConversations()
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "x" * 10_000}]
+    for number in range(20):
+        messages += _step(number)
+    known.read("o", "openai-chat", _raw(messages)).known["first"] = 1
+    known.read("o", "openai-chat", _raw(messages)).known["second"] = 2
+    assert known.read("o", "openai-chat", _raw(messages)).known == {"first": 1, "second": 2}
+    assert len(known) == 1
+    assert known.size_bytes == sum(len(each.text) for each in known._kept.values())
 
 
 def test_the_next_step_takes_the_place_of_the_one_before() -> None:

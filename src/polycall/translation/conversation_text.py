@@ -46,8 +46,10 @@ def encoded_body(body: JSON, known: dict[Any, Any] | None, target: tuple[str, ..
         written = _written(items, known.get(key, _NOTHING))  # pyright: ignore[reportUnknownArgumentType]
         count = len(written.items)
         rest: list[Any] = items[count:]  # pyright: ignore[reportUnknownVariableType]
-        pieces = [*written.pieces, _text_of(rest)] if rest else written.pieces
-        text = msgspec.Raw(b"[%b]" % b",".join(pieces))
+        texts = [*written.pieces, _text_of(rest)] if rest else written.pieces
+        between = [b","] * (2 * len(texts) - 1)
+        between[::2] = texts
+        text = msgspec.Raw(b"".join([b"[", *between, b"]"]))
         data = jsontext.encode_unicode({**body, name: text})
     except UnicodeEncodeError:  # the whole of it is written otherwise
         return jsontext.encode_bytes(body)

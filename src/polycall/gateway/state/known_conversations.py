@@ -70,7 +70,9 @@ class KnownConversations:
     def __init__(self, *, bytes_min: int = _BYTES_MIN) -> None:
         """Shorter messages are read anew, which costs less than to look them up."""
         self.bytes_min = bytes_min
-        self._kept: OrderedDict[tuple[_Group, bytes], _Beginning] = OrderedDict()
+        # By numbers: to hash a long text takes longer than to compare it.
+        self._kept: OrderedDict[tuple[_Group, int], _Beginning] = OrderedDict()
+        self._number = 0
         self._sizes: dict[str, int] = {}  # of each owner
         self._lock = Lock()  # large bodies are read in threads
 
@@ -102,7 +104,7 @@ class KnownConversations:
         view = memoryview(raw)
         if not self.bytes_min <= len(view) <= OWNER_BYTES_MAX or view[0] != _BRACKET:
             return jsontext.decode(view)  # no second copy of what is not remembered
-        text = bytes(view).rstrip(_SPACE)[:-1].rstrip(_SPACE)
+        text = bytes(view[: _before_space(view, _before_space(view, len(view)) - 1)])
         group = (owner, dialect)
         found = self._longest(group, text)
         if found is None:
@@ -141,11 +143,13 @@ class KnownConversations:
 
     def _keep(self, group: _Group, new: _Beginning, found: _Beginning | None) -> None:
         with self._lock:
-            if found is not None:
-                self._drop((group, found.text))
+            replaced = (new.text, new.text if found is None else found.text)
+            for key in [key for key, each in self._kept.items() if each.text in replaced]:
+                if key[0] == group:
+                    self._drop(key)
             size = len(new.text)
-            self._drop((group, new.text))
-            self._kept[group, new.text] = new
+            self._number += 1
+            self._kept[group, self._number] = new
             owner = group[0]  # whatever the dialect
             self._sizes[owner] = self._sizes.get(owner, 0) + size
             while self._sizes[owner] > OWNER_BYTES_MAX:
@@ -153,15 +157,19 @@ class KnownConversations:
             while sum(self._sizes.values()) > KEPT_BYTES_MAX:
                 self._drop(next(iter(self._kept)))
 
-    def _drop(self, key: tuple[_Group, bytes]) -> None:
-        if self._kept.pop(key, None) is None:
-            return
-        (owner, _), text = key
-        left = self._sizes[owner] - len(text)
+    def _drop(self, key: tuple[_Group, int]) -> None:
+        owner = key[0][0]
+        left = self._sizes[owner] - len(self._kept.pop(key).text)
         if left:
             self._sizes[owner] = left
         else:
             del self._sizes[owner]
+
+
+def _before_space(view: memoryview, end: int) -> int:
+    while view[end - 1] in _SPACE:
+        end -= 1
+    return end
 
 
 def _size_without(rest: bytes, text: bytes, count: int) -> int:
