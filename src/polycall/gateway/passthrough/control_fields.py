@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -54,6 +55,7 @@ _SPACE = b" \t\r\n"
 # searched for quickly, so that backslashes before it are counted afterwards.
 _NEEDLESS = re.compile(rb"\\u00(?:2[dD]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])")
 _ESCAPE, _NEEDLESS_FIRSTS = b"\\u00", frozenset({b"2", b"3", b"4", b"5", b"6", b"7"})
+_first_byte = itemgetter(slice(1))
 _SPACED = re.compile(rb'\{"[^"\\]*": ')
 _BACKSLASH = ord("\\")
 _CANONICAL_BYTES_MAX = 1 << 20
@@ -81,8 +83,8 @@ def without_needless_escapes(body: bytes) -> bytes:
 def _has_needless_escape(body: bytes) -> bool:
     if len(body) <= _CANONICAL_BYTES_MAX:
         # Most escapes are of other letters, and a pattern takes longer to find them.
-        firsts = {piece[:1] for piece in body.split(_ESCAPE)[1:]}
-        if firsts.isdisjoint(_NEEDLESS_FIRSTS):
+        firsts = map(_first_byte, body.split(_ESCAPE)[1:])
+        if _NEEDLESS_FIRSTS.isdisjoint(firsts):
             return False
     for found in _NEEDLESS.finditer(body):
         place = found.start()
