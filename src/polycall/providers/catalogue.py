@@ -190,6 +190,41 @@ _BEDROCK_HOST = "https://bedrock-runtime.{region}.amazonaws.com"
 # server counts in streams is.
 _MANY_VENDORS = replace(NAMED_QUIRKS["compatible"], stream_usage="always")
 
+_VERTEX = Provider(
+    name="vertex",
+    dialect="gemini",
+    base_url=f"{_VERTEX_PUBLISHERS}/google",
+    auth="google",
+    hosting="vertex-gemini",
+    needs_key=False,
+    places=_VERTEX_PLACES,
+    hosts=_VERTEX_HOSTS,
+    scope=_GOOGLE_SCOPE,
+)
+
+_BEDROCK = Provider(
+    name="bedrock",
+    dialect="bedrock-converse",
+    base_url=_BEDROCK_HOST,
+    key_variables=_AWS_KEYS,
+    auth="aws",
+    quirks=BEDROCK,
+    needs_key=False,
+    places=_AWS_PLACES,
+    scope="bedrock",
+    host_price_id="aws",
+)
+
+_BEDROCK_CLAUDE = replace(
+    _BEDROCK,
+    name="bedrock-anthropic",
+    dialect="anthropic",
+    base_url=f"{_BEDROCK_HOST}/anthropic",
+    quirks=Quirks(),
+    headers=ANTHROPIC.headers,
+    host_price_id="",
+)
+
 _CLOUDS = (
     Provider(
         name="azure",
@@ -224,75 +259,27 @@ _CLOUDS = (
         places={"resource": _FOUNDRY_RESOURCE},
         scope=_AZURE_SCOPE,
     ),
-    Provider(
-        name="vertex",
-        dialect="gemini",
-        base_url=f"{_VERTEX_PUBLISHERS}/google",
-        auth="google",
-        hosting="vertex-gemini",
-        needs_key=False,
-        places=_VERTEX_PLACES,
-        hosts=_VERTEX_HOSTS,
-        scope=_GOOGLE_SCOPE,
-    ),
-    Provider(
+    _VERTEX,
+    replace(
+        _VERTEX,
         name="vertex-anthropic",
         dialect="anthropic",
         base_url=f"{_VERTEX_PUBLISHERS}/anthropic",
-        auth="google",
         hosting="vertex-anthropic",
         headers=ANTHROPIC.headers,
-        needs_key=False,
-        places=_VERTEX_PLACES,
-        hosts=_VERTEX_HOSTS,
-        scope=_GOOGLE_SCOPE,
     ),
-    Provider(
-        name="bedrock",
-        dialect="bedrock-converse",
-        base_url=_BEDROCK_HOST,
-        key_variables=_AWS_KEYS,
-        auth="aws",
-        quirks=BEDROCK,
-        needs_key=False,
-        places=_AWS_PLACES,
-        scope="bedrock",
-        host_price_id="aws",
+    _BEDROCK,
+    _BEDROCK_CLAUDE,
+    replace(
+        _BEDROCK_CLAUDE, name="bedrock-invoke", base_url=_BEDROCK_HOST, hosting="bedrock-invoke"
     ),
-    Provider(
-        name="bedrock-anthropic",
-        dialect="anthropic",
-        base_url=f"{_BEDROCK_HOST}/anthropic",
-        key_variables=_AWS_KEYS,
-        auth="aws",
-        headers=ANTHROPIC.headers,
-        needs_key=False,
-        places=_AWS_PLACES,
-        scope="bedrock",
-    ),
-    Provider(
-        name="bedrock-invoke",
-        dialect="anthropic",
-        base_url=_BEDROCK_HOST,
-        key_variables=_AWS_KEYS,
-        auth="aws",
-        hosting="bedrock-invoke",
-        headers=ANTHROPIC.headers,
-        needs_key=False,
-        places=_AWS_PLACES,
-        scope="bedrock",
-    ),
-    Provider(
+    replace(
+        _BEDROCK,
         name="bedrock-mantle",
         dialect="openai-chat",
         base_url="https://bedrock-mantle.{region}.api.aws/v1",
-        key_variables=_AWS_KEYS,
-        auth="aws",
         quirks=_MANY_VENDORS,
-        needs_key=False,
-        places=_AWS_PLACES,
         scope="bedrock-mantle",
-        host_price_id="aws",
     ),
 )
 

@@ -15,6 +15,21 @@ from polycall.translation.wire import Losses
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 # Thinking budgets and the efforts that cost about as much.
 _BUDGETS: tuple[tuple[int, Effort], ...] = ((2_048, "low"), (8_192, "medium"), (24_576, "high"))
+# Claude has no word for the first two, and some of its models take budgets only.
+CLAUDE_EFFORTS: frozenset[str] = frozenset(EFFORTS) - {"none", "minimal"}
+_CLAUDE_BUDGETS = {
+    "minimal": 1024,
+    "low": 2048,
+    "medium": 8192,
+    "high": 16384,
+    "xhigh": 32768,
+    "max": 65536,
+}
+
+
+def known_effort(word: object) -> Effort | None:
+    """The effort that this is a word for."""
+    return next((each for each in EFFORTS if each == word), None)
 
 
 def is_off(config: ReasoningConfig) -> bool:
@@ -41,9 +56,16 @@ def effort_for(config: ReasoningConfig, known: Iterable[str], losses: Losses) ->
     return effort
 
 
+def claude_budget(effort: Effort | None, losses: Losses) -> int:
+    """The budget for an effort, for a model that takes no effort."""
+    budget = _CLAUDE_BUDGETS.get(effort or "medium", _CLAUDE_BUDGETS["medium"])
+    losses.emulate("reasoning.effort", f"sent as a budget of {budget} tokens")
+    return budget
+
+
 def fitted_effort(effort: str, known: Iterable[str], losses: Losses) -> str | None:
     """The nearest effort that is known; a word that nobody knows stays, for the vendor to judge."""
-    word: Effort | None = next((each for each in EFFORTS if each == effort), None)
+    word = known_effort(effort)
     if word is None:
         return effort
     taken: list[Effort] = [each for each in EFFORTS if each in known]

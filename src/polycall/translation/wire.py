@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -293,6 +293,11 @@ class _Apart:
     def __exit__(self, *_: object) -> None:
         self._losses.warnings = self._before
         self._losses.repeat(self._noted)
+
+
+def unread(source: JSON, known: Container[str]) -> JSON:
+    """The fields of `source` that are neither `known` nor null."""
+    return {key: value for key, value in source.items() if key not in known and value is not None}
 
 
 def chosen_tool(choice: ToolChoice) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from polycall.dialects.anthropic.names import NAME
 from polycall.ir import JSON, Media, Opaque
-from polycall.translation.wire import Reader
+from polycall.translation.wire import Reader, unread
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _PDF = "application/pdf"
@@ -25,11 +25,7 @@ _MAGIC = (
 def parse_media(block: JSON, kind: str, path: str, reader: Reader) -> Media | Opaque:
     """An `image` or `document` block; `Opaque` where its source is one that only this wire has."""
     source = reader.object(block.get("source"), f"{path}.source")
-    extras: JSON = {
-        key: value
-        for key, value in block.items()
-        if key not in ("type", "source", "title") and value is not None
-    }
+    extras: JSON = unread(block, ("type", "source", "title"))
     title = block.get("title")
     filename = title if isinstance(title, str) else ""
     media_kind = "image" if kind == "image" else "document"

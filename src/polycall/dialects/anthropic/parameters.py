@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from polycall.dialects.anthropic.names import NAME, THINKING_BUDGET_MIN
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
 from polycall.schema import anthropic_strict
 from polycall.translation.absent_fields import note_absent
-from polycall.translation.efforts import at_most, effort_for, fitted_effort, is_off
+from polycall.translation.efforts import (
+    CLAUDE_EFFORTS,
+    at_most,
+    claude_budget,
+    effort_for,
+    fitted_effort,
+    is_off,
+)
 from polycall.translation.format_words import JSON_ONLY, format_words
 from polycall.translation.quirks import Quirks
 from polycall.translation.thinking_turns import without_budget
 from polycall.translation.wire import Losses, request_reader
 
-_EFFORTS: frozenset[str] = frozenset(get_args(Effort)) - {"none", "minimal"}
-
-# For targets that take budgets only: a share of what the whole answer may be.
-_BUDGETS: dict[str, int] = {
-    "minimal": 1024,
-    "low": 2048,
-    "medium": 8192,
-    "high": 16384,
-    "xhigh": 32768,
-    "max": 65536,
-}
-
-_NOT_HERE = frozenset({"none", "minimal"})  # efforts that this wire has no word for
 _THINKING_TOP_P_MIN = 0.95
 
 
@@ -45,7 +39,7 @@ def parse_reasoning(body: JSON) -> ReasoningConfig | None:
     thinking = reader.get_object(body, "thinking", "")
     reader.get_string(thinking, "type", "thinking")
     own: JSON = {"thinking": thinking}  # empty: effort alone, and the model's own way to think
-    if effort is not None and (effort not in _EFFORTS or thinking.get("type") == "disabled"):
+    if effort is not None and (effort not in CLAUDE_EFFORTS or thinking.get("type") == "disabled"):
         # With thinking off, effort still says how much to write; elsewhere it would turn it on.
         own["effort"] = effort
         effort = None
@@ -187,12 +181,11 @@ def _turn_on(
     has_budget = budget is not None and budget > 0
     if "adaptive" in forms and not (has_budget and "enabled" in forms):
         if has_budget and effort is None:
-            effort = effort_for(config, quirks.efforts - _NOT_HERE, losses)
+            effort = effort_for(config, quirks.efforts & CLAUDE_EFFORTS, losses)
         body["thinking"] = {"type": "adaptive", **shown}
         return effort
     if not has_budget:
-        budget = _BUDGETS[config.effort or "medium"]
-        losses.emulate("reasoning.effort", f"sent as a budget of {budget} tokens")
+        budget = claude_budget(config.effort, losses)
         effort = None
     body["thinking"] = {"type": "enabled", "budget_tokens": budget, **shown}
     return effort
@@ -216,7 +209,7 @@ def _fit(body: JSON, losses: Losses, quirks: Quirks, *, raise_max_tokens: bool) 
 
 
 def _write_effort(body: JSON, effort: str, losses: Losses, quirks: Quirks) -> None:
-    fitted = fitted_effort(effort, quirks.efforts - _NOT_HERE, losses)
+    fitted = fitted_effort(effort, quirks.efforts & CLAUDE_EFFORTS, losses)
     if fitted is None:
         losses.drop("reasoning.effort", "the model takes no effort")
         return

@@ -59,6 +59,7 @@ from polycall.translation.wire import (
     WireRequest,
     end_user_of,
     request_reader,
+    unread,
     with_user,
 )
 
@@ -137,9 +138,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
 
 def _options(body: JSON) -> tuple[str, JSON]:
     """The end user, and the fields that only this dialect knows."""
-    options: JSON = {
-        key: value for key, value in body.items() if key not in _READ_KEYS and value is not None
-    }
+    options: JSON = unread(body, _READ_KEYS)
     config = request_reader.get_object(body, "output_config", "")
     if rest := {key: config[key] for key in config if key not in ("effort", "format")}:
         options["output_config"] = rest

@@ -28,7 +28,7 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.translation.calls import arguments_object, arguments_text
-from polycall.translation.wire import Reader, short_hash
+from polycall.translation.wire import Reader, short_hash, unread
 
 CACHE_POINT = "cachePoint"
 _CALL_KEYS = frozenset({"toolUseId", "name", "input"})
@@ -89,7 +89,7 @@ def _parse_call(block: JSON, position: int, path: str, reader: Reader) -> Part:
         return Opaque(NAME, "toolUse", block)
     arguments_json = arguments_text(wire.get("input"))
     name = reader.get_string(wire, "name", where)
-    more = {key: each for key, each in wire.items() if key not in _CALL_KEYS and each is not None}
+    more = unread(wire, _CALL_KEYS)
     call_id = reader.get_string(wire, "toolUseId", where)
     return ToolCall(
         id=call_id or "call_" + short_hash(str(position), name, arguments_json),
@@ -103,7 +103,7 @@ def _parse_result(block: JSON, path: str, reader: Reader) -> Part:
     where = f"{path}.toolResult"
     wire = reader.object(block["toolResult"], where)
     own: JSON = {}
-    if more := {k: v for k, v in wire.items() if k not in _RESULT_KEYS and v is not None}:
+    if more := unread(wire, _RESULT_KEYS):
         own["fields"] = more
     status = reader.get_string(wire, "status", where)
     if status and status != "error":

@@ -8,7 +8,7 @@ from typing import Any
 
 from polycall.dialects.bedrock_converse.names import DOCUMENT_NAME_LENGTH_MAX, NAME
 from polycall.ir import JSON, Media, MediaKind, Metadata, Opaque
-from polycall.translation.wire import Reader
+from polycall.translation.wire import Reader, unread
 
 KINDS: dict[str, MediaKind] = {
     "image": "image",
@@ -77,11 +77,7 @@ def parse_media(block: JSON, kind: str, path: str, reader: Reader) -> Media | Op
     wire = reader.object(block[kind], f"{path}.{kind}")
     source = reader.get_object(wire, "source", f"{path}.{kind}")
     name = reader.get_string(wire, "format", f"{path}.{kind}")
-    more = {
-        key: value
-        for key, value in wire.items()
-        if key not in ("format", "source", "name") and value is not None
-    }
+    more = unread(wire, ("format", "source", "name"))
     media_type = _TYPES[kind].get(name, f"{kind}/{name}" if name else "")
     metadata: Metadata = {NAME: {"fields": more}} if more else {}
     filename = reader.get_string(wire, "name", f"{path}.{kind}") if kind == "document" else ""

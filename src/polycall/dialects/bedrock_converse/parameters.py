@@ -6,28 +6,32 @@ effort, and Claude's own `thinking` among the fields for the model.
 
 from __future__ import annotations
 
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from polycall._support import jsontext
 from polycall.dialects.bedrock_converse.names import NAME
-from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
+from polycall.ir import JSON, ReasoningConfig, Request, ResponseFormat
 from polycall.schema.walk import as_object
 from polycall.translation.absent_fields import note_absent
-from polycall.translation.efforts import effort_for, fitted_effort, is_off
+from polycall.translation.efforts import (
+    CLAUDE_EFFORTS,
+    claude_budget,
+    effort_for,
+    fitted_effort,
+    is_off,
+    known_effort,
+)
 from polycall.translation.format_words import JSON_ONLY, format_words
 from polycall.translation.quirks import Quirks
 from polycall.translation.service_tiers import mapped_tier
 from polycall.translation.thinking_turns import without_budget
-from polycall.translation.wire import Losses
+from polycall.translation.wire import Losses, unread
 from polycall.translation.wire import request_reader as reader
 
 _INFERENCE = {"maxTokens", "temperature", "topP", "stopSequences"}
 # Fields for the model that say how to think; the rest is for the model alone.
 _REASONING = ("thinking", "output_config", "reasoning_config", "reasoning_effort")
-_EFFORTS: frozenset[str] = frozenset(get_args(Effort))
 _TIERS = {"default": "default", "standard": "default", "flex": "flex", "priority": "priority"}
-_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
-_BUDGET_MAX = 65536
 _BUDGET_MIN = 1024
 
 
@@ -49,7 +53,7 @@ def parse_inference(value: Any) -> tuple[JSON, JSON]:
         "top_p": reader.get_float(config, "topP", path),
         "stop": stop,
     }
-    rest = {key: each for key, each in config.items() if key not in _INFERENCE and each is not None}
+    rest = unread(config, _INFERENCE)
     return fields, rest
 
 
@@ -73,11 +77,10 @@ def parse_reasoning(output: JSON, model_fields: JSON) -> ReasoningConfig | None:
             budget = -1
     if effort is None and budget is None and not own:
         return None
-    known = effort if isinstance(effort, str) and effort in _EFFORTS else None
     kept: JSON = {"fields": own} if own else {}
     if output.get("effort") is not None:
         kept["effort"] = output["effort"]
-    return ReasoningConfig(cast("Effort | None", known), budget, metadata={NAME: kept})
+    return ReasoningConfig(known_effort(effort), budget, metadata={NAME: kept})
 
 
 def parse_format(output: JSON) -> ResponseFormat | None:
@@ -157,7 +160,7 @@ def render_reasoning(
     if not forms:
         if is_off(wanted):
             return "", {}
-        effort = effort_for(wanted, quirks.efforts - {"none", "minimal"}, losses)
+        effort = effort_for(wanted, quirks.efforts & CLAUDE_EFFORTS, losses)
         if effort is None or quirks.reasoning_control == "none":
             losses.drop("reasoning", "the target has no control over thinking")
             return "", {}
@@ -195,14 +198,13 @@ def _claude(
 ) -> tuple[str, JSON]:
     """Effort and `thinking`, in the forms that the model takes."""
     forms, budget = quirks.thinking_forms, wanted.budget_tokens or -1
-    taken = quirks.efforts - {"none", "minimal"}
+    taken = quirks.efforts & CLAUDE_EFFORTS
     if "adaptive" in forms and not (budget > 0 and "enabled" in forms):
         effort = effort_for(wanted, taken, losses) if budget > 0 else wanted.effort
         said = fitted_effort(effort, taken, losses) if effort else None
         return str(said or ""), {"thinking": {"type": "adaptive"}}
     if budget <= 0:
-        budget = _BUDGETS.get(wanted.effort or "medium", _BUDGET_MAX)
-        losses.emulate("reasoning.effort", f"sent as a budget of {budget} tokens")
+        budget = claude_budget(wanted.effort, losses)
     budget = max(budget, _BUDGET_MIN)
     most = config.get("maxTokens")
     if not isinstance(most, int):

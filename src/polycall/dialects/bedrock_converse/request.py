@@ -32,6 +32,7 @@ from polycall.translation.wire import (
     Losses,
     WireRequest,
     split_system,
+    unread,
     with_user,
 )
 from polycall.translation.wire import request_reader as reader
@@ -80,9 +81,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     model = model or reader.get_string(wire, "modelId", "") or reader.get_string(wire, "model", "")
     tools, choice = parse_tool_config(wire.get("toolConfig"))
     fields, rest = parse_inference(wire.get("inferenceConfig"))
-    options: JSON = {
-        key: value for key, value in wire.items() if key not in _READ and value is not None
-    }
+    options: JSON = unread(wire, _READ)
     if rest:
         options["inferenceConfig"] = rest
     output = reader.get_object(wire, "outputConfig", "")

@@ -41,6 +41,7 @@ from polycall.translation.failures import failed_end
 from polycall.translation.sse import Frame
 from polycall.translation.stream import Framing, Payload, StreamDecoderBase
 from polycall.translation.wire import response_reader as reader
+from polycall.translation.wire import unread
 
 _EXCEPTION = "!"
 
@@ -194,7 +195,7 @@ class StreamDecoder(StreamDecoderBase):
             self._opaque = {"start": {"toolUse": wire}, "deltas": []}
             return
         self._has_calls = True
-        more = {k: v for k, v in wire.items() if k not in ("toolUseId", "name") and v is not None}
+        more = unread(wire, ("toolUseId", "name"))
         call_id = reader.get_string(wire, "toolUseId", path) or f"call_{self._index}"
         name = reader.get_string(wire, "name", path)
         metadata: Metadata = {NAME: {"fields": more}} if more else {}

@@ -20,7 +20,7 @@ from polycall.translation.tool_descriptions import (
     as_function,
     note_absent_features,
 )
-from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool
+from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool, unread
 from polycall.translation.wire import request_reader as reader
 
 _SPEC = frozenset({"name", "description", "inputSchema", "strict"})
@@ -54,7 +54,7 @@ def parse_tool_config(value: Any) -> tuple[list[Tool], ToolChoice | None]:
 
 def _parse_tool(spec: JSON, path: Path) -> Tool:
     where = f"{path}.toolSpec"
-    more = {key: each for key, each in spec.items() if key not in _SPEC and each is not None}
+    more = unread(spec, _SPEC)
     schema = reader.get_object(spec, "inputSchema", where).get("json")
     return Tool(
         name=reader.string(spec.get("name"), f"{where}.name"),

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from polycall._support import jsontext
 from polycall._support.urls import parts_of
 from polycall.ir import JSON, Media, MediaKind, Metadata, Opaque, Part, Reasoning, Text, ToolCall
-from polycall.translation.wire import Path, Reader
+from polycall.translation.wire import Path, Reader, unread
 
 NAME = "gemini"
 
@@ -125,7 +125,7 @@ def parse_call(wire: JSON, path: Path, reader: Reader, mint: Mint) -> ToolCall |
     arguments = call.get("args")
     arguments_json = "{}" if arguments is None else encode(arguments)
     own = beside_of(wire, "functionCall")
-    inner = inner_of(call, "id", "name", "args", "partialArgs", "willContinue")
+    inner = unread(call, ("id", "name", "args", "partialArgs", "willContinue"))
     if inner:
         own["inner"] = inner
     call_id = reader.get_string(call, "id", path)
@@ -145,11 +145,6 @@ def one_or_many(value: Any, path: Path, reader: Reader) -> list[Any]:
 def encode(value: Any) -> str:
     """Compact JSON text of what a parsed body held."""
     return jsontext.encode(value)
-
-
-def inner_of(wire: JSON, *known: str) -> JSON:
-    """The fields of a call or a result that have no slot."""
-    return {key: value for key, value in wire.items() if key not in known and value is not None}
 
 
 def parse_media(wire: JSON, path: Path, reader: Reader) -> Media | None:
@@ -184,7 +179,7 @@ def _media_fields(
     # `text` alongside data is the empty text of writers that send every field.
     own.pop("text", None)
     filename = reader.get_string(blob, "displayName", path)
-    if inner := inner_of(blob, "mimeType", "data", "fileUri"):
+    if inner := unread(blob, ("mimeType", "data", "fileUri")):
         own["inner"] = inner
     return reader.get_string(blob, "mimeType", path), filename, {NAME: own}
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall.dialects.gemini.content import NAME, inner_of
+from polycall.dialects.gemini.content import NAME
 from polycall.dialects.gemini.tools import read_schema, render_schema
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
 from polycall.translation.efforts import effort_for, is_off
 from polycall.translation.format_words import format_words
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses
+from polycall.translation.wire import Losses, unread
 from polycall.translation.wire import request_reader as reader
 
 _PATH = "generationConfig"
@@ -66,10 +66,10 @@ def parse_config(value: Any) -> tuple[JSON, JSON]:
         "frequency_penalty": reader.get_float(config, "frequencyPenalty", _PATH),
         "reasoning": _parse_thinking(config),
     }
-    rest = inner_of(config, *_READ, "thinkingConfig")
+    rest = unread(config, {*_READ, "thinkingConfig"})
     if config.get("responseLogprobs") is True:
         fields["logprobs"] = reader.get_int(config, "logprobs", _PATH) or 0
-        rest = inner_of(rest, "responseLogprobs", "logprobs")
+        rest = unread(rest, ("responseLogprobs", "logprobs"))
     fields["response_format"] = _parse_format(rest)
     return fields, rest
 
@@ -81,7 +81,7 @@ def _parse_thinking(config: JSON) -> ReasoningConfig | None:
     path = f"{_PATH}.thinkingConfig"
     level = reader.get_string(thinking, "thinkingLevel", path)
     effort = _EFFORT_BY_LEVEL.get(level.upper())
-    own = inner_of(thinking, "includeThoughts", "thinkingBudget", "thinkingLevel")
+    own = unread(thinking, ("includeThoughts", "thinkingBudget", "thinkingLevel"))
     if level and effort is None:
         own["thinkingLevel"] = level
     return ReasoningConfig(

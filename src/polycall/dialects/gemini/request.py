@@ -25,7 +25,7 @@ from polycall.translation.conversation import known_of, like
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses, WireRequest, split_system
+from polycall.translation.wire import Losses, WireRequest, split_system, unread
 from polycall.translation.wire import request_reader as reader
 
 _METHODS = ("generateContent", "streamGenerateContent")
@@ -97,9 +97,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
         model = reader.get_string(wire, "model", "").removeprefix("models/")
     choice, tool_config = parse_tool_config(wire.get("toolConfig"))
     fields, generation_config = parse_config(wire.get("generationConfig"))
-    options: JSON = {
-        key: value for key, value in wire.items() if key not in _READ and value is not None
-    }
+    options: JSON = unread(wire, _READ)
     if tool_config:
         options["toolConfig"] = tool_config
     if generation_config:

@@ -13,7 +13,6 @@ from polycall.dialects.gemini.content import (
     NAME,
     beside_of,
     encode,
-    inner_of,
     one_or_many,
     parse_media,
     parse_part,
@@ -31,7 +30,7 @@ from polycall.ir import (
     ToolResult,
 )
 from polycall.translation.conversation import end_of_beginning, known_of, like
-from polycall.translation.wire import Path, short_hash
+from polycall.translation.wire import Path, short_hash, unread
 from polycall.translation.wire import request_reader as reader
 
 _USER_ROLES = frozenset({"user", "function", "tool"})
@@ -193,7 +192,7 @@ class _History:
         call_id = reader.get_string(result, "id", path)
         call = self._answered(call_id, name)
         kept = beside_of(wire, "functionResponse")
-        if inner := inner_of(result, "id", "name", "response", "parts"):
+        if inner := unread(result, ("id", "name", "response", "parts")):
             kept["inner"] = inner
         if not call_id:
             kept["no_id"] = True

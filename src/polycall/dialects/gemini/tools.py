@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from polycall.dialects.gemini.content import NAME, inner_of, one_or_many
+from polycall.dialects.gemini.content import NAME, one_or_many
 from polycall.errors import MalformedRequestError, SchemaError
 from polycall.ir import JSON, Request, Tool, ToolChoice
 from polycall.schema import from_gemini, gemini_json_schema, to_gemini
@@ -22,7 +22,7 @@ from polycall.translation.tool_descriptions import (
     note_absent_features,
 )
 from polycall.translation.tool_list_cache import KnownList, once, parsed_once, rendered_once
-from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool
+from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool, unread
 from polycall.translation.wire import request_reader as reader
 
 _DECLARATION = (
@@ -64,7 +64,7 @@ def _parse_entries(entries: list[Any]) -> list[Tool]:
 
 def _parse_declaration(wire: JSON, group: int, path: Path) -> Tool:
     own: JSON = {"group": group}
-    if extra := inner_of(wire, *_DECLARATION):
+    if extra := unread(wire, _DECLARATION):
         own["declaration"] = extra
     return Tool(
         name=reader.string(wire.get("name"), f"{path}.name"),
@@ -98,8 +98,8 @@ def parse_tool_config(value: Any) -> tuple[ToolChoice | None, JSON]:
     config = {} if value is None else reader.object(value, "toolConfig")
     path = "toolConfig.functionCallingConfig"
     calling = reader.get_object(config, "functionCallingConfig", "toolConfig")
-    rest = inner_of(config, "functionCallingConfig")
-    if other := inner_of(calling, "mode", "allowedFunctionNames"):
+    rest = unread(config, ("functionCallingConfig",))
+    if other := unread(calling, ("mode", "allowedFunctionNames")):
         rest["functionCallingConfig"] = other
     names = [
         reader.string(name, f"{path}.allowedFunctionNames[{position}]")

@@ -10,7 +10,7 @@ from polycall.schema import gemini_json_schema
 from polycall.translation.absent_fields import note_absent
 from polycall.translation.efforts import effort_for, is_off
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses
+from polycall.translation.wire import Losses, unread
 from polycall.translation.wire import request_reader as reader
 
 _LEVELS = ("minimal", "low", "medium", "high", "xhigh")  # google-genai 3.6
@@ -43,7 +43,7 @@ def parse_config(value: Any) -> tuple[JSON, JSON]:
         ],
         "reasoning": _parse_reasoning(config, path),
     }
-    return fields, {k: v for k, v in config.items() if k not in _READ and v is not None}
+    return fields, unread(config, _READ)
 
 
 def _parse_reasoning(config: JSON, path: str) -> ReasoningConfig | None:

@@ -22,6 +22,7 @@ from polycall.translation.wire import (
     Losses,
     WireRequest,
     split_system,
+    unread,
     with_user,
 )
 from polycall.translation.wire import request_reader as reader
@@ -50,9 +51,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     fields, rest = parse_config(wire.get("generation_config"))
     config = reader.get_object(wire, "generation_config", "")
     wanted, kept = parse_format(wire)
-    options: JSON = {
-        key: value for key, value in wire.items() if key not in _READ and value is not None
-    }
+    options: JSON = unread(wire, _READ)
     options.update(kept)
     if rest:
         options["generation_config"] = rest

@@ -28,7 +28,7 @@ from polycall.ir import (
     unified_finish,
 )
 from polycall.translation.times import read_time, written_time
-from polycall.translation.wire import response_reader, short_hash
+from polycall.translation.wire import response_reader, short_hash, unread
 
 _READ = frozenset({"id", "model", "status", "usage", "steps", "object", "created", "service_tier"})
 _FINISH: dict[str, FinishReason] = {
@@ -94,7 +94,7 @@ def status_of(finish: FinishReason, raw: str) -> str:
 
 def own_metadata(body: JSON) -> Metadata:
     """The fields to be kept."""
-    kept = {key: value for key, value in body.items() if key not in _READ and value is not None}
+    kept = unread(body, _READ)
     return {NAME: kept} if kept else {}
 
 

@@ -13,7 +13,7 @@ from polycall._support import jsontext
 from polycall.dialects.gemini_interactions.content import parse_contents, parse_step
 from polycall.dialects.gemini_interactions.names import NAME
 from polycall.ir import JSON, Media, Message, Opaque, Part, Text, ToolCall, ToolResult
-from polycall.translation.wire import Path
+from polycall.translation.wire import Path, unread
 from polycall.translation.wire import request_reader as reader
 
 _STEPS = frozenset({"user_input", "model_output", "thought", "function_call", "function_result"})
@@ -94,7 +94,7 @@ class _History:
     def _result(self, step: JSON, path: Path) -> None:
         result, own = _parse_result(step.get("result"), f"{path}.result")
         known = ("type", "call_id", "name", "result", "is_error")
-        if more := {k: v for k, v in step.items() if k not in known and v is not None}:
+        if more := unread(step, known):
             own["fields"] = more
         call_id = reader.get_string(step, "call_id", path)
         part = ToolResult(

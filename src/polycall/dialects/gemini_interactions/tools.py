@@ -12,7 +12,7 @@ from polycall.translation.tool_descriptions import (
     as_function,
     note_absent_features,
 )
-from polycall.translation.wire import Losses, ToolNames, chosen_tool
+from polycall.translation.wire import Losses, ToolNames, chosen_tool, unread
 from polycall.translation.wire import request_reader as reader
 
 _FUNCTION = frozenset({"type", "name", "description", "parameters", "defer_loading"})
@@ -30,7 +30,7 @@ def parse_tools(value: Any) -> list[Tool]:
             tools.append(Tool(kind, kind="hosted", metadata={NAME: {"definition": wire}}))
             continue
         parameters: Any = wire.get("parameters")
-        own = {k: v for k, v in wire.items() if k not in _FUNCTION and v is not None}
+        own = unread(wire, _FUNCTION)
         tools.append(
             Tool(
                 reader.string(wire.get("name"), f"{path}.name"),

@@ -30,7 +30,7 @@ from polycall.ir import (
 from polycall.translation.calls import arguments_object, arguments_text, note_call
 from polycall.translation.foreign_words import file_text, result_media
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses, Path, Reader, short_hash
+from polycall.translation.wire import Losses, Path, Reader, short_hash, unread
 from polycall.translation.wire import request_reader as reader
 
 _READ = frozenset(
@@ -66,7 +66,7 @@ class _History:
         role = reader.get_choice(wire, "role", path, _ROLES)
         if role is None:
             reader.fail(f"{path}.role", "one of " + ", ".join(_ROLES), None)
-        more = {key: each for key, each in wire.items() if key not in _READ and each is not None}
+        more = unread(wire, _READ)
         if role == "tool":
             self._take_result(wire, more, path)
             return
@@ -136,9 +136,9 @@ def _parse_call(wire: JSON, number: int, path: Path, reader: Reader) -> ToolCall
     name = reader.get_string(function, "name", where)
     text = arguments_text(function.get("arguments"))
     own: JSON = {}
-    if more := {k: v for k, v in wire.items() if k not in ("id", "function") and v is not None}:
+    if more := unread(wire, ("id", "function")):
         own["fields"] = more
-    inner = {k: v for k, v in function.items() if k not in ("name", "arguments") and v is not None}
+    inner = unread(function, ("name", "arguments"))
     if inner:
         own["function"] = inner
     call_id = reader.get_string(wire, "id", path)

@@ -9,7 +9,7 @@ from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
 from polycall.translation.absent_fields import note_absent
 from polycall.translation.efforts import effort_for, is_off
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses
+from polycall.translation.wire import Losses, unread
 from polycall.translation.wire import request_reader as reader
 
 _FLOATS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -29,7 +29,7 @@ def parse_options(value: Any) -> tuple[JSON, JSON]:
     texts: list[Any] = [stop] if isinstance(stop, str) else stop or []
     fields["stop"] = [reader.string(text, "options.stop") for text in texts]
     known = {*_FLOATS, *_INTEGERS, "stop"}
-    rest = {key: each for key, each in options.items() if key not in known and each is not None}
+    rest = unread(options, known)
     if fields["max_output_tokens"] is None and options.get("num_predict") is not None:
         rest["num_predict"] = options["num_predict"]
     return fields, rest

@@ -18,7 +18,7 @@ from polycall.translation.absent_fields import note_absent
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses, WireRequest
+from polycall.translation.wire import Losses, WireRequest, unread
 from polycall.translation.wire import request_reader as reader
 
 _READ = frozenset({"format", "messages", "model", "options", "stream", "think", "tools"})
@@ -30,9 +30,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     del path
     wire = reader.object(body, "")
     fields, rest = parse_options(wire.get("options"))
-    options: JSON = {
-        key: value for key, value in wire.items() if key not in _READ and value is not None
-    }
+    options: JSON = unread(wire, _READ)
     if rest:
         options["options"] = rest
     stream = reader.get_bool(wire, "stream", "")

@@ -10,7 +10,7 @@ from polycall.translation.tool_descriptions import (
     as_function,
     note_absent_features,
 )
-from polycall.translation.wire import Losses, ToolNames
+from polycall.translation.wire import Losses, ToolNames, unread
 from polycall.translation.wire import request_reader as reader
 
 
@@ -28,7 +28,7 @@ def parse_tools(value: Any) -> list[Tool]:
         where = f"{path}.function"
         parameters: Any = function.get("parameters")
         known = ("name", "description", "parameters")
-        own: JSON = {k: v for k, v in function.items() if k not in known and v is not None}
+        own: JSON = unread(function, known)
         tools.append(
             Tool(
                 reader.string(function.get("name"), f"{where}.name"),

@@ -7,10 +7,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from polycall._support import jsontext
-from polycall.dialects.openai_chat.names import mark, others, own
+from polycall.dialects.openai_chat.names import mark, own
 from polycall.ir import INVALID_ARGUMENTS, JSON, ToolCall
 from polycall.translation.freeform import freeform_text
-from polycall.translation.wire import Path, Reader
+from polycall.translation.wire import Path, Reader, unread
 
 _CALL_FIELDS = ("id", "type", "index", "function", "custom")
 _FUNCTION_FIELDS = ("name", "arguments")
@@ -51,11 +51,11 @@ def parse_call(raw: JSON, path: Path, reader: Reader, call_id: str) -> ToolCall:
     """One entry of `tool_calls`, under the id it has been given."""
     inner, is_custom = inside(raw, path, reader)
     name = reader.get_string(inner, "name", path)
-    notes = others(raw, (*_CALL_FIELDS, *_FUNCTION_FIELDS) if inner is raw else _CALL_FIELDS)
+    notes = unread(raw, (*_CALL_FIELDS, *_FUNCTION_FIELDS) if inner is raw else _CALL_FIELDS)
     if is_custom:
         text = custom_arguments(reader.get_string(inner, "input", path))
         return ToolCall(call_id, name, text, kind="custom", metadata=mark(notes))
-    if len(inner) > 2 and inner is not raw and (extra := others(inner, _FUNCTION_FIELDS)):
+    if len(inner) > 2 and inner is not raw and (extra := unread(inner, _FUNCTION_FIELDS)):
         notes["function"] = extra
     return ToolCall(call_id, name, arguments_text(inner.get("arguments")), metadata=mark(notes))
 

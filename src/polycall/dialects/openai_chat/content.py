@@ -6,11 +6,11 @@ import base64
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from polycall.dialects.openai_chat.names import NAME, mark, others, own
+from polycall.dialects.openai_chat.names import NAME, mark, own
 from polycall.ir import JSON, Media, MediaKind, Opaque, Part, Reasoning, Refusal, Text
 from polycall.translation.foreign_words import file_text
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses, Path, Reader
+from polycall.translation.wire import Losses, Path, Reader, unread
 
 _TEXT_TYPES = frozenset({"text", "input_text", "output_text"})
 _URL_TYPES: dict[str, MediaKind] = {
@@ -48,13 +48,13 @@ def _parse_part(item: Any, path: Path, reader: Reader) -> Part:
     kind = reader.get_string(part, "type", path)
     if kind in _TEXT_TYPES or (not kind and "text" in part):
         text = reader.get_string(part, "text", path)
-        fields = others(part, ("type", "text"))
+        fields = unread(part, ("type", "text"))
         return Text(text, mark({"fields": fields})) if fields else Text(text)
     if kind in _URL_TYPES:
         return _parse_url_part(part, kind, path, reader)
     if kind == "input_image":
         url = reader.get_string(part, "image_url", path)
-        inner = others(part, ("type", "image_url"))
+        inner = unread(part, ("type", "image_url"))
         return _media("image", url, {"type": "image_url", "inner": inner})
     if kind == "input_audio":
         return _parse_audio(part, path, reader)
@@ -78,8 +78,8 @@ def _parse_url_part(part: JSON, kind: str, path: Path, reader: Reader) -> Media:
     else:
         inner = reader.object(value, f"{path}.{kind}")
         url = reader.string(inner.get("url"), f"{path}.{kind}.url")
-        notes["inner"] = others(inner, ("url",))
-    fields = others(part, ("type", kind))
+        notes["inner"] = unread(inner, ("url",))
+    fields = unread(part, ("type", kind))
     notes["fields"] = fields
     return _media(_URL_TYPES[kind], url, notes, filename=str(fields.get("document_name", "")))
 
@@ -128,7 +128,7 @@ def standard_base64(data: str) -> str:
 def _parse_audio(part: JSON, path: Path, reader: Reader) -> Media:
     value = part.get("input_audio")
     notes: JSON = {"type": "input_audio"}
-    if fields := others(part, ("type", "input_audio")):
+    if fields := unread(part, ("type", "input_audio")):
         notes["fields"] = fields
     if isinstance(value, str):
         notes["form"] = "string"
@@ -139,7 +139,7 @@ def _parse_audio(part: JSON, path: Path, reader: Reader) -> Media:
         wire_format = reader.get_string(inner, "format", f"{path}.input_audio")
         media_type = _AUDIO_TYPES.get(wire_format, f"audio/{wire_format}") if wire_format else ""
         notes["format"] = wire_format
-        if extra := others(inner, ("data", "format")):
+        if extra := unread(inner, ("data", "format")):
             notes["inner"] = extra
     if data[:5].lower() == "data:":
         media_type, data, head = split_data_url(data)
@@ -155,9 +155,9 @@ def _parse_file(part: JSON, path: Path, reader: Reader) -> Media:
     data = reader.get_string(inner, "file_data", inside)
     filename = reader.get_string(inner, "filename", inside)
     notes: JSON = {"type": "file"}
-    if extra := others(inner, ("file_data", "file_id", "filename")):
+    if extra := unread(inner, ("file_data", "file_id", "filename")):
         notes["inner"] = extra
-    if fields := others(part, ("type", "file")):
+    if fields := unread(part, ("type", "file")):
         notes["fields"] = fields
     url, media_type = "", ""
     if data[:5].lower() == "data:":
@@ -242,7 +242,7 @@ def render_media(part: Media, quirks: Quirks, losses: Losses, path: Path) -> JSO
         notes, kind = {}, wire_type(part, quirks)
     if "inner" in notes and quirks.message_fields is not None:
         inner: JSON = {key: notes["inner"][key] for key in _INNER if key in notes["inner"]}
-        more = others(notes["inner"], _INNER)
+        more = unread(notes["inner"], _INNER)
         notes = {**notes, "inner": {**inner, **kept_fields(more, quirks, losses)}}
     if not notes:
         if part.file_id and not (part.data or part.url):

@@ -12,7 +12,7 @@ from typing import Any
 from polycall._support.jsontext import encode
 from polycall.dialects.openai_chat.calls import arguments_text, inside, parse_call
 from polycall.dialects.openai_chat.content import parse_parts
-from polycall.dialects.openai_chat.names import REASONING_FIELDS, mark, others, own
+from polycall.dialects.openai_chat.names import REASONING_FIELDS, mark, own
 from polycall.ir import (
     JSON,
     Media,
@@ -27,7 +27,7 @@ from polycall.ir import (
 )
 from polycall.translation.calls import unique_id
 from polycall.translation.conversation import Conversation, end_of_beginning, known_of
-from polycall.translation.wire import Path, Reader, request_reader, short_hash
+from polycall.translation.wire import Path, Reader, request_reader, short_hash, unread
 
 _ASSISTANT_FIELDS = frozenset(
     {
@@ -291,7 +291,7 @@ class _History:
         wire_id = request_reader.get_string(raw, "tool_call_id", path)
         name = request_reader.get_string(raw, "name", path)
         turn, call = self._find(wire_id, name, legacy=legacy)
-        fields = others(raw, _RESULT_FIELDS)
+        fields = unread(raw, _RESULT_FIELDS)
         notes: JSON = {"fields": fields} if fields else {}
         if name:
             notes["name"] = name
@@ -385,14 +385,14 @@ def _parse_plain(raw: JSON, role: str, path: Path) -> Message:
         )
         if not parts or (len(parts) == 1 and _is_plain(parts[0])):
             notes["content"] = "parts"
-    if len(raw) > 2 and (fields := others(raw, _PLAIN_FIELDS)):
+    if len(raw) > 2 and (fields := unread(raw, _PLAIN_FIELDS)):
         notes["fields"] = fields
     name = request_reader.get_string(raw, "name", path)
     return Message("user" if role == "user" else "system", parts, name, mark(notes))
 
 
 def _assistant_notes(raw: JSON, parts: list[Part]) -> JSON:
-    fields = others(raw, _ASSISTANT_FIELDS)
+    fields = unread(raw, _ASSISTANT_FIELDS)
     notes: JSON = {"fields": fields} if fields else {}
     content = raw.get("content")
     if isinstance(content, list):

@@ -23,9 +23,6 @@ The keys written there:
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
-
 from polycall.ir import JSON, Metadata
 
 NAME = "openai-chat"
@@ -42,8 +39,3 @@ def own(metadata: Metadata) -> JSON:
 def mark(notes: JSON) -> Metadata:
     """Metadata with these notes; empty notes leave none."""
     return {NAME: notes} if notes else {}
-
-
-def others(source: JSON, known: Collection[str]) -> dict[str, Any]:
-    """The fields of `source` that are not `known` and not null."""
-    return {key: value for key, value in source.items() if key not in known and value is not None}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from polycall.dialects.openai_chat.names import mark, others, own
+from polycall.dialects.openai_chat.names import mark, own
 from polycall.ir import JSON, Effort, ReasoningConfig, Request, ResponseFormat
-from polycall.translation.efforts import EFFORTS, effort_for, is_off
+from polycall.translation.efforts import effort_for, is_off, known_effort
 from polycall.translation.quirks import Quirks
-from polycall.translation.wire import Losses, request_reader
+from polycall.translation.wire import Losses, request_reader, unread
 
 # What `parse_request` reads into fields of its own; all else goes to `provider_options`.
 HANDLED_FIELDS = frozenset(
@@ -99,7 +99,7 @@ def parse_reasoning_config(body: JSON) -> ReasoningConfig | None:
         written["reasoning_effort"] = effort
     if not written:
         return None
-    known: Effort | None = next((word for word in EFFORTS if word == effort), None)
+    known = known_effort(effort)
     return ReasoningConfig(known, budget, include_text, mark(written))
 
 
@@ -271,9 +271,9 @@ def parse_response_format(body: JSON) -> ResponseFormat | None:
         inner = request_reader.get_object(raw, "json_schema", path)
         schema = inner.get("schema")
         notes: JSON = {}
-        if extra := others(inner, ("name", "schema", "strict", "description")):
+        if extra := unread(inner, ("name", "schema", "strict", "description")):
             notes["inner"] = extra
-        if fields := others(raw, ("type", "json_schema")):
+        if fields := unread(raw, ("type", "json_schema")):
             notes["fields"] = fields
         name = request_reader.get_string(inner, "name", f"{path}.json_schema")
         if not name:
@@ -288,7 +288,7 @@ def parse_response_format(body: JSON) -> ResponseFormat | None:
             strict=request_reader.get_bool(inner, "strict", f"{path}.json_schema"),
             metadata=mark(notes),
         )
-    fields = others(raw, ("type",))
+    fields = unread(raw, ("type",))
     notes = {"fields": fields} if fields else {}
     if kind == "text":
         return ResponseFormat("text", metadata=mark(notes))

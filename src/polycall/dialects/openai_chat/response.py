@@ -13,7 +13,7 @@ from polycall.dialects.openai_chat.calls import render_call, wire_arguments, wir
 from polycall.dialects.openai_chat.content import render_media
 from polycall.dialects.openai_chat.errors import choice_error, stream_error
 from polycall.dialects.openai_chat.messages import assistant_parts, merge_details
-from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, others, own
+from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, own
 from polycall.dialects.openai_chat.usage import parse_usage, render_usage
 from polycall.ir import (
     JSON,
@@ -36,7 +36,7 @@ from polycall.ir import (
 from polycall.translation.calls import unique_id
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import once
-from polycall.translation.wire import Losses, response_reader, short_hash
+from polycall.translation.wire import Losses, response_reader, short_hash, unread
 
 # `obfuscation` and Mistral's `p` are random padding.
 TOP_FIELDS = frozenset(
@@ -158,9 +158,9 @@ def parse_response(body: JSON) -> Response:
         raise error
     finish = finish_reason(raw_finish, has_calls=has_calls, has_refusal=has_refusal)
     notes = response_notes(
-        others(body, TOP_FIELDS),
-        others(main, CHOICE_FIELDS),
-        others(message, MESSAGE_FIELDS),
+        unread(body, TOP_FIELDS),
+        unread(main, CHOICE_FIELDS),
+        unread(message, MESSAGE_FIELDS),
         [normal_choice(choice) for choice in choices if choice is not main],
         empty_form(message.get("content"), parts),
     )

@@ -13,13 +13,13 @@ from msgspec.structs import replace
 from polycall._support import jsontext
 from polycall.dialects.openai_chat.calls import arguments_text, inside
 from polycall.dialects.openai_chat.messages import merge_details
-from polycall.dialects.openai_chat.names import mark, others, own
+from polycall.dialects.openai_chat.names import mark, own
 from polycall.dialects.openai_chat.response import call_id
 from polycall.errors import ProtocolError
 from polycall.ir import JSON, Part, Reasoning, Refusal, Text, ToolCall
 from polycall.translation.calls import unique_id
 from polycall.translation.stream import EventWriter
-from polycall.translation.wire import Path, response_reader
+from polycall.translation.wire import Path, response_reader, unread
 
 _CALL_FIELDS = frozenset({"id", "type", "index", "function", "custom", "name", "arguments"})
 _FUNCTION_FIELDS = frozenset({"name", "arguments"})
@@ -316,9 +316,9 @@ class CallTracker:
         return item
 
     def _add_fields(self, item: CallItem, raw: JSON, inner: JSON) -> None:
-        found = others(raw, _CALL_FIELDS)
+        found = unread(raw, _CALL_FIELDS)
         is_nested = inner is not raw and not item.is_custom
-        if is_nested and len(inner) > 2 and (extra := others(inner, _FUNCTION_FIELDS)):
+        if is_nested and len(inner) > 2 and (extra := unread(inner, _FUNCTION_FIELDS)):
             found["function"] = extra
         if not found:
             return

@@ -11,13 +11,13 @@ import re
 from typing import Any
 
 from polycall import schema
-from polycall.dialects.openai_chat.names import NAME, mark, others, own
+from polycall.dialects.openai_chat.names import NAME, mark, own
 from polycall.ir import JSON, Tool, ToolChoice
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_descriptions import FREE_TEXT, with_examples
 from polycall.translation.tool_list_cache import parsed_once, rendered_once
 from polycall.translation.tool_roots import plain_root
-from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool, request_reader
+from polycall.translation.wire import Losses, Path, ToolNames, chosen_tool, request_reader, unread
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FUNCTION_FIELDS = frozenset({"name", "description", "parameters", "strict"})
@@ -53,7 +53,7 @@ def _parse_tool(item: Any, path: Path) -> Tool:
         return _parse_custom(raw, path)
     nested = raw.get("function")
     if nested is not None and kind in (None, "function"):
-        fields = others(raw, ("type", "function"))
+        fields = unread(raw, ("type", "function"))
         notes: JSON = {"fields": fields} if fields else {}
         return _parse_function(
             request_reader.object(nested, f"{path}.function"), notes, f"{path}.function"
@@ -68,7 +68,7 @@ def _parse_tool(item: Any, path: Path) -> Tool:
 
 def _parse_function(function: JSON, notes: JSON, path: Path) -> Tool:
     name = request_reader.string(function.get("name"), f"{path}.name")
-    if extra := others(function, _FUNCTION_FIELDS):
+    if extra := unread(function, _FUNCTION_FIELDS):
         notes["function"] = extra
     parameters = function.get("parameters")
     return Tool(
@@ -89,15 +89,15 @@ def _parse_custom(raw: JSON, path: Path) -> Tool:
     if not flat:
         path = f"{path}.custom"
     notes: JSON = {}
-    if not flat and (fields := others(raw, ("type", "custom"))):
+    if not flat and (fields := unread(raw, ("type", "custom"))):
         notes["fields"] = fields
-    if extra := others(custom, {*_CUSTOM_FIELDS, "type"}):
+    if extra := unread(custom, {*_CUSTOM_FIELDS, "type"}):
         notes["function"] = extra
     form = request_reader.get_object(custom, "format", path)
     grammar: JSON | None = None
     if form.get("type") == "grammar":
         # The Responses API has the two fields alongside the type.
-        source = form["grammar"] if "grammar" in form else others(form, ("type",))
+        source = form["grammar"] if "grammar" in form else unread(form, ("type",))
         grammar = request_reader.object(source, f"{path}.format.grammar")
     elif form:
         notes["format"] = form

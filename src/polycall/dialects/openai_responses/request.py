@@ -16,7 +16,6 @@ from polycall.dialects.openai_responses.tools import (
 )
 from polycall.ir import (
     JSON,
-    Effort,
     Message,
     ReasoningConfig,
     Request,
@@ -26,7 +25,13 @@ from polycall.ir import (
 )
 from polycall.schema import openai_strict
 from polycall.translation.conversation import known_of, like
-from polycall.translation.efforts import SAMPLING, effort_for, is_off, refuses_sampling
+from polycall.translation.efforts import (
+    SAMPLING,
+    effort_for,
+    is_off,
+    known_effort,
+    refuses_sampling,
+)
 from polycall.translation.foreign_options import note_foreign_options
 from polycall.translation.foreign_parts import adapt_request
 from polycall.translation.format_words import JSON_ONLY
@@ -39,6 +44,7 @@ from polycall.translation.wire import (
     end_user_of,
     request_reader,
     split_system,
+    unread,
 )
 
 ENCRYPTED_CONTENT = "reasoning.encrypted_content"
@@ -63,15 +69,6 @@ _KNOWN = frozenset(
         "safety_identifier",
     }
 )
-_EFFORTS: dict[str, Effort] = {
-    "none": "none",
-    "minimal": "minimal",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "xhigh",
-    "max": "max",
-}
 _FORMATS = frozenset({"text", "json_object", "json_schema"})
 _OUTPUT_TOKENS_MIN = 16  # "Expected a value >= 16" (reported, github.com/openai/openai-python)
 _SCHEMA_FORMAT_KNOWN = ("type", "name", "schema", "description", "strict")
@@ -84,7 +81,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     """A client's request.  `path` says nothing in this dialect."""
     reader = request_reader
     reader.object(body, "")
-    options = {key: value for key, value in body.items() if key not in _KNOWN and value is not None}
+    options = unread(body, _KNOWN)
     messages, notes = _parse_messages(body, options)
     end_user = reader.get_string(body, "safety_identifier", "")
     if not end_user and isinstance(options.get("user"), str):
@@ -145,7 +142,7 @@ def _parse_reasoning(body: JSON) -> ReasoningConfig | None:
         return None
     given = request_reader.get_object(body, "reasoning", "")
     effort = request_reader.get_string(given, "effort", "reasoning")
-    known = _EFFORTS.get(effort)
+    known = known_effort(effort)
     fields = {
         key: value
         for key, value in given.items()

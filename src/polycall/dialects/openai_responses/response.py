@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from polycall._support import jsontext
 from polycall.dialects.openai_responses.client_tools import client_call, client_tools
 from polycall.dialects.openai_responses.errors import parse_error
@@ -422,23 +424,12 @@ def request_echo(request: Request | None) -> JSON:
     """What a response repeats of its request."""
     if request is None:
         return {}
-    relevant = Request(
+    relevant = replace(
+        request,
         model="",
         messages=selected(request.messages, is_system),
-        tools=request.tools,
-        tool_choice=request.tool_choice,
-        parallel_tool_calls=request.parallel_tool_calls,
-        max_output_tokens=request.max_output_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        logprobs=request.logprobs,
-        reasoning=request.reasoning,
-        response_format=request.response_format,
-        service_tier=request.service_tier,
-        end_user=request.end_user,
         lossy=True,
         provider_options={NAME: request.provider_options.get(NAME, {})},
-        metadata=request.metadata,
     )
     body = render_request(relevant).body
     echoed = {key: value for key, value in body.items() if key not in _NOT_ECHOED}
