@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.origins import Handler, serving
 
 
 class Seen(NamedTuple):
@@ -79,24 +79,14 @@ def collecting() -> Iterator[Collector]:
     bodies: list[bytes] = []
     headers: list[dict[str, str]] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Receiver(Handler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.read()
             if self.headers["content-encoding"] == "gzip":
                 body = gzip.decompress(body)
             bodies.append(body)
-            headers.append({name.lower(): value for name, value in self.headers.items()})
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            headers.append(self.head())
+            self.answer()
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield Collector(f"http://127.0.0.1:{server.server_address[1]}/v1/traces", bodies, headers)
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Receiver) as url:
+        yield Collector(f"{url}/v1/traces", bodies, headers)

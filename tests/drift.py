@@ -9,12 +9,11 @@ from __future__ import annotations
 import copy
 import http.client
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from polycall.sim import Simulation
+from tests.origins import Handler, started
 
 VENDOR_OF = {
     "openai-chat": "openai",
@@ -119,7 +118,7 @@ class DriftingVendors:
         self._paths = {v: urlsplit(sim.base_url(v)).path for v in set(VENDOR_OF.values())}
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Drifting(Handler):
             protocol_version = "HTTP/1.1"
             wbufsize = -1
             disable_nagle_algorithm = True
@@ -127,13 +126,7 @@ class DriftingVendors:
             def do_POST(self) -> None:
                 outer.answer(self)
 
-            def log_message(self, format: str, *args: Any) -> None:
-                del format, args
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        self._server = started(Drifting)
 
     def __enter__(self) -> DriftingVendors:
         return self
@@ -141,23 +134,21 @@ class DriftingVendors:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
 
     def base_url(self, drift: Drift) -> str:
         host, port = self._server.server_address[:2]
         path = self._paths[VENDOR_OF[drift.dialect]]
         return f"http://{host!s}:{port}/{drift.name}{path}"
 
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+    def answer(self, handler: Handler) -> None:
         _, name, *rest = handler.path.split("/")
         drift = self.drifts[name]
-        raw = handler.rfile.read(int(handler.headers["content-length"]))
-        body = json.loads(raw)
-        headers = {key.lower(): value for key, value in handler.headers.items()}
+        body = json.loads(handler.read())
+        headers = handler.head()
         self.seen.setdefault(name, []).append((body, headers))
         says = drift.refusal(body, headers)
         if says:
-            self._send(handler, 400, json.dumps(_error(drift.dialect, says, drift.param)).encode())
+            handler.answer(_error(drift.dialect, says, drift.param), 400)
             return
         assert self._sim.hostname is not None
         connection = http.client.HTTPConnection(self._sim.hostname, self._sim.port or 80)
@@ -168,15 +159,6 @@ class DriftingVendors:
             response = connection.getresponse()
             content = response.read()
             kind = response.getheader("content-type", "application/json")
-            self._send(handler, response.status, content, kind)
+            handler.answer(content, response.status, kind)
         finally:
             connection.close()
-
-    def _send(
-        self, handler: BaseHTTPRequestHandler, status: int, data: bytes, kind: str = ""
-    ) -> None:
-        handler.send_response(status)
-        handler.send_header("content-type", kind or "application/json")
-        handler.send_header("content-length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import anthropic
 import boto3
 import ollama
 import openai
+from botocore.config import Config
 from google import genai
 
 from polycall.providers.dialects import DIALECTS
+from tests.origins import Handler, serving
 
 Calls = list[tuple[str, Any]]
 
@@ -24,29 +24,14 @@ Calls = list[tuple[str, Any]]
 def canned(status: int, content_type: str, data: bytes, *, method: str = "POST") -> Iterator[str]:
     """A server that answers everything with these bytes; gives its address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length", 0)))
-            self.send_response(status)
-            self.send_header("content-type", content_type)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    class Canned(Handler):
+        def do(self) -> None:
+            self.read()
+            self.answer(data, status, content_type)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    setattr(Handler, f"do_{method}", Handler.answer)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    setattr(Canned, f"do_{method}", Canned.do)
+    with serving(Canned) as url:
+        yield url
 
 
 def read_body(dialect: str, body: dict[str, Any]) -> Calls:
@@ -60,6 +45,18 @@ def read_stream(dialect: str, data: bytes) -> Calls:
     kind: str = DIALECTS[dialect].STREAM_TYPE  # pyright: ignore[reportArgumentType]
     with canned(200, kind, data) as url:
         return _READERS[dialect](url, True)
+
+
+def bedrock_runtime(url: str, key: str, secret: str = "any", *, region: str = "eu-west-1") -> Any:
+    """boto3's client, which asks once."""
+    return boto3.client(
+        "bedrock-runtime",
+        region_name=region,
+        endpoint_url=url,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        config=Config(retries={"total_max_attempts": 1}),
+    )
 
 
 def _openai(url: str) -> openai.OpenAI:
@@ -122,13 +119,7 @@ def _read_gemini(url: str, streamed: bool) -> Calls:
 
 
 def _read_converse(url: str, streamed: bool) -> Calls:
-    client = boto3.client(
-        "bedrock-runtime",
-        region_name="eu-west-1",
-        endpoint_url=url,
-        aws_access_key_id="k",
-        aws_secret_access_key="k",
-    )
+    client = bedrock_runtime(url, "k")
     asked: Any = {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "x"}]}]}
     try:
         if not streamed:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -18,6 +15,7 @@ from hypothesis import strategies as st
 from polycall.errors import MalformedRequestError
 from polycall.gateway.passthrough.control_fields import says_each_once, without_needless_escapes
 from polycall.gateway.passthrough.request import Fields
+from tests.origins import Handler, started
 
 from ..gateway.harness import KEY, Gateway, provider_table
 
@@ -42,22 +40,13 @@ class Upstream:
         self.bodies: list[bytes] = []
         bodies = self.bodies
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Refusing(Handler):
             def do_POST(self) -> None:
-                bodies.append(self.rfile.read(int(self.headers["content-length"])))
-                text = b'{"error":{"message":"no","type":"invalid_request_error"}}'
-                self.send_response(400)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
+                bodies.append(self.read())
+                self.answer({"error": {"message": "no", "type": "invalid_request_error"}}, 400)
 
-            def log_message(self, format: str, *args: Any) -> None:
-                del format, args
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.server = started(Refusing)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
 
 
 @contextmanager

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import anthropic
-import boto3
 import openai
 import pytest
-from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 from google import genai
 from google.genai import types
@@ -18,6 +16,7 @@ from google.oauth2.credentials import Credentials
 
 from polycall.sim import Simulation
 from tests.gateway.harness import KEY, Gateway
+from tests.sdk import bedrock_runtime
 
 # Two vendors beside the one whose cloud it is.
 MODELS = ("up-chat/sim-1", "up-anthropic/sim-1", "up-gemini/sim-1", "up-responses/sim-1")
@@ -31,14 +30,7 @@ ASKED = "What is the weather in 서울? 🌦"
 
 @pytest.fixture(scope="module")
 def runtime(gateway: Gateway) -> Iterator[Any]:
-    client = boto3.client(
-        "bedrock-runtime",
-        region_name="eu-west-1",
-        endpoint_url=gateway.url,
-        aws_access_key_id=KEY,
-        aws_secret_access_key="any",
-        config=BotoConfig(retries={"total_max_attempts": 1}),
-    )
+    client = bedrock_runtime(gateway.url, KEY)
     yield client
     client.close()
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
-import boto3
 import pytest
-from botocore.config import Config as BotoConfig
 from google import genai
 
 from polycall.sim import Simulation
 from tests.clouds.support import aws_keys, service_account
 from tests.gateway.harness import KEY, Gateway, provider_table
+from tests.sdk import bedrock_runtime
 
 COUNTING = ("bedrock", "bedrock-invoke", "vertex", "vertex-anthropic", "up-anthropic")
 # Chat has no such route: an estimate, which the headers say.
@@ -51,14 +50,7 @@ ANTHROPIC: dict[str, Any] = {
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_botos_client_counts_with_every_target(clouds: Gateway, target: str) -> None:
-    runtime = boto3.client(
-        "bedrock-runtime",
-        region_name="eu-west-1",
-        endpoint_url=clouds.url,
-        aws_access_key_id=KEY,
-        aws_secret_access_key="any",
-        config=BotoConfig(retries={"total_max_attempts": 1}),
-    )
+    runtime = bedrock_runtime(clouds.url, KEY)
     said = [{"role": "user", "content": [{"text": "héllo 서울"}]}]
     converse = {"messages": said, "system": [{"text": "short"}], "toolConfig": {"tools": [TOOL]}}
     for asked in ({"converse": converse}, {"invokeModel": {"body": json.dumps(ANTHROPIC)}}):

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
-import boto3
 import openai
 import pytest
-from botocore.config import Config as BotoConfig
 from google import genai
 from google.genai import types
 
 from polycall.sim import Simulation
 from tests.clouds.support import ASKED, WEATHER, aws_keys, service_account
 from tests.gateway.harness import KEY, Gateway
+from tests.sdk import bedrock_runtime
 
 CLAUDES = ("bedrock-invoke", "bedrock-anthropic", "vertex-anthropic", "foundry-anthropic")
 CLOUDS = ("azure", "vertex", "bedrock", *CLAUDES)
@@ -113,14 +112,7 @@ def test_an_anthropic_client_is_passed_through_to_claudes(
 
 
 def test_boto_is_passed_through_to_bedrock(gateway: Gateway, sim: Simulation) -> None:
-    runtime = boto3.client(
-        "bedrock-runtime",
-        region_name="eu-west-1",
-        endpoint_url=gateway.url,
-        aws_access_key_id=KEY,
-        aws_secret_access_key="any",
-        config=BotoConfig(retries={"total_max_attempts": 1}),
-    )
+    runtime = bedrock_runtime(gateway.url, KEY)
     asked: Any = {
         "modelId": "bedrock/sim-1",
         "messages": [{"role": "user", "content": [{"text": "hi"}]}],

@@ -9,7 +9,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +26,7 @@ from polycall.errors import MalformedRequestError, RequestError
 from polycall.gateway.forwarding.multipart import FormScanner, boundary_of
 from polycall.translation.wire import Losses
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway
+from tests.origins import Handler, serving
 
 SIZE = 8
 
@@ -53,17 +53,14 @@ LISTED: list[Any] = [
 ]
 
 
-class Vendor(BaseHTTPRequestHandler):
+class Vendor(Handler):
     """OpenAI, Mistral, Google, Cohere and Ollama, as strict as their own pages."""
 
     protocol_version = "HTTP/1.1"
     seen: ClassVar[list[tuple[str, Any]]] = []
     files: ClassVar[dict[str, bytes]] = {}
 
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def read_body(self) -> bytes:
+    def read(self) -> bytes:
         if self.headers.get("transfer-encoding") == "chunked":
             pieces: list[bytes] = []
             while size := int(self.rfile.readline(), 16):
@@ -71,15 +68,7 @@ class Vendor(BaseHTTPRequestHandler):
                 self.rfile.readline()
             self.rfile.readline()
             return b"".join(pieces)
-        return self.rfile.read(int(self.headers.get("content-length", 0)))
-
-    def answer(self, body: Any, status: int = 200, kind: str = "application/json") -> None:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        return super().read()
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -101,7 +90,7 @@ class Vendor(BaseHTTPRequestHandler):
         self.answer({"id": name, "object": "file", "deleted": True})
 
     def do_POST(self) -> None:
-        data = self.read_body()
+        data = self.read()
         path = self.path
         if path == "/v1/files":
             name = f"file-{len(self.files) + 1}"
@@ -173,14 +162,8 @@ class Vendor(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def vendor() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Vendor)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Vendor) as url:
+        yield url
 
 
 def config(vendor: str) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import anthropic
-import boto3
 import pytest
 from msgspec.structs import replace
 
@@ -20,6 +19,7 @@ from polycall.providers.credentials.renewal import Expiring, Renewal
 from polycall.sim import Simulation, Turn
 from polycall.transport.base import HTTPRequest, Retry
 from tests.clouds.support import ASKED, WEATHER, at, aws_key, aws_keys, service_account
+from tests.sdk import bedrock_runtime
 
 
 @tool
@@ -142,13 +142,7 @@ def test_a_price_is_that_of_the_model_wherever_it_is_served() -> None:
 
 def test_boto_is_taken_by_the_simulation(sim: Simulation) -> None:
     key_id, secret = aws_key(sim)
-    runtime = boto3.client(
-        "bedrock-runtime",
-        region_name=sim.clouds.region,
-        endpoint_url=sim.base_url("bedrock"),
-        aws_access_key_id=key_id,
-        aws_secret_access_key=secret,
-    )
+    runtime = bedrock_runtime(sim.base_url("bedrock"), key_id, secret, region=sim.clouds.region)
     spec = {"toolSpec": {"name": "get_weather", "inputSchema": {"json": WEATHER}}}
     asked: Any = {
         "modelId": "sim-1",

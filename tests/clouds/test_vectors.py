@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import openai
 import pytest
-from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 from google import genai
 from google.genai import types
@@ -24,6 +22,7 @@ from tests.clouds.support import at, aws_key, aws_keys
 from tests.clouds.test_side import SIZE, Vendor, vendor  # noqa: F401 - a fixture
 from tests.clouds.test_side import vector_of as vendors_vector
 from tests.gateway.harness import KEY, Gateway
+from tests.sdk import bedrock_runtime
 
 TITAN = "amazon.titan-embed-text-v2:0"
 TITAN_1 = "amazon.titan-embed-text-v1"
@@ -64,27 +63,14 @@ def client(served: Gateway) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture(scope="module")
 def runtime(served: Gateway) -> Iterator[Any]:
-    made = boto3.client(
-        "bedrock-runtime",
-        region_name="eu-west-1",
-        endpoint_url=served.url,
-        aws_access_key_id=KEY,
-        aws_secret_access_key="any",
-        config=BotoConfig(retries={"total_max_attempts": 1}),
-    )
+    made = bedrock_runtime(served.url, KEY)
     yield made
     made.close()
 
 
 def test_boto_is_taken_by_the_simulation(sim: Simulation) -> None:
     key_id, secret = aws_key(sim)
-    runtime = boto3.client(
-        "bedrock-runtime",
-        region_name=sim.clouds.region,
-        endpoint_url=sim.base_url("bedrock"),
-        aws_access_key_id=key_id,
-        aws_secret_access_key=secret,
-    )
+    runtime = bedrock_runtime(sim.base_url("bedrock"), key_id, secret, region=sim.clouds.region)
     answer = runtime.invoke_model(modelId=TITAN, body=json.dumps({"inputText": "서울"}))
     assert json.loads(answer["body"].read())["embedding"] == vector_of("서울", 1024)
     assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-input-token-count"] == "2"

@@ -13,10 +13,8 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -32,6 +30,7 @@ from polycall.transport.http1 import HTTP1Transport
 from tests.console.browser import browser
 from tests.console.conftest import Served, serve
 from tests.gateway.harness import Answer, sim_config
+from tests.origins import Handler, started
 
 pytest.importorskip("authlib", reason="the extra 'openid' is not installed")
 joserfc_jwt: Any = pytest.importorskip("joserfc.jwt")
@@ -68,7 +67,7 @@ class Provider:
         self.signing: Any = None
         provider = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Issuer(Handler):
             def do_GET(self) -> None:
                 provider.asked.append(self.path)
                 if "well-known" in self.path:
@@ -77,30 +76,16 @@ class Provider:
                     self.answer({"keys": [provider.shown.as_dict(is_private=False)]})
 
             def do_POST(self) -> None:
-                length = int(self.headers["content-length"])
-                form = parse_qs(self.rfile.read(length).decode())
+                form = parse_qs(self.read().decode())
                 status, answer = provider.tokens(form, self.headers["authorization"] or "")
                 self.answer(answer, status)
 
-            def answer(self, value: Any, status: int = 200) -> None:
-                data = json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = started(Issuer)
         self.issuer = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
 
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
-        self.thread.join()
 
     def metadata(self) -> dict[str, Any]:
         return {

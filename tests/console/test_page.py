@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from polycall.tools import tool
 from tests.console.browser import Browser
 from tests.console.conftest import Served
 from tests.gateway.harness import KEY
+from tests.packages import from_npm
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = Path(__file__).parents[2] / "src" / "polycall" / "admin" / "page"
@@ -35,21 +34,9 @@ BODY = {"model": "up-chat/sim-1", "messages": [{"role": "user", "content": "hi"}
 @pytest.fixture(scope="module")
 def axe(request: pytest.FixtureRequest) -> str:
     """axe-core, from the registry into pytest's cache on first use."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed, and axe-core comes from its registry")
-    folder: Path = request.config.cache.mkdir("axe")  # type: ignore[union-attr]
-    script = folder / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.exists():
-        done = subprocess.run(
-            ["npm", "install", "--prefix", str(folder), "--silent", "axe-core@4"],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if done.returncode != 0:
-            pytest.skip(f"axe-core cannot be installed: {done.stderr[-300:]}")
-    return script.read_text("utf-8")
+    script = "axe-core/axe.min.js"
+    folder = from_npm(request, "axe", "axe-core@4", has=script)
+    return (folder / "node_modules" / script).read_text("utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import http.client
 import json
 import re
@@ -11,59 +10,30 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from polycall.config import parse_config
 from polycall.errors import ConfigError
 from polycall.sim import Simulation
+from tests.certificates import certificate
 from tests.console.conftest import Served, serve
 from tests.console.test_openid import BEGIN, CALLBACK, Provider, settings
 from tests.gateway.harness import Answer, sim_config
+from tests.origins import Handler
 
 HOST = "llm.example.com"
-
-
-def certificate(folder: Path) -> Path:
-    """A key and a certificate of its own for `HOST`."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(7)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "proxy.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
 
 
 class Proxy:
     """Ends TLS as nginx does; with `keeps_host` it passes the browser's `Host` on."""
 
     def __init__(self, port: int, pem: Path, *, keeps_host: bool) -> None:
-        class Handler(BaseHTTPRequestHandler):
+        class Passing(Handler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
@@ -76,7 +46,7 @@ class Proxy:
                     "x-forwarded-proto": "https",
                     "x-forwarded-host": host,
                 }
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                body = self.read()
                 inner = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
                 inner.request(self.command, self.path, body or None, headers)
                 answer = inner.getresponse()
@@ -92,10 +62,7 @@ class Proxy:
 
             do_POST = do_GET  # noqa: N815 - the base class names it
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Passing)
         self.server.daemon_threads = True
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem)
@@ -138,7 +105,7 @@ def behind(
     admin = f'hosts = ["{HOST}"]' if keeps_host else f'url = "https://{HOST}"'
     config = sim_config(simulation, f"[admin]\nremote = true\n{admin}\n{settings(provider.issuer)}")
     made = serve(folder, config)
-    proxy = Proxy(made.gateway.port, certificate(folder), keeps_host=keeps_host)
+    proxy = Proxy(made.gateway.port, certificate(folder, HOST), keeps_host=keeps_host)
     try:
         yield made, proxy
     finally:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from polycall.sim import Simulation
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway, leaked, running, sim_config
+from tests.gateway.upstream import BadUpstream, bad_upstream
+from tests.packages import from_npm
+from tests.sandbox.support import usable
 from tests.servers import Postgres, Redis, postgres, redis
 
 
@@ -35,6 +36,26 @@ def gateway(sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     yield served
     status = served.stop()
     assert status == 0, served.log
+
+
+@pytest.fixture(scope="module")
+def own(sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway for the tests of one module alone."""
+    served = Gateway(tmp_path_factory.mktemp("own"), sim_config(sim)).start()
+    yield served
+    assert served.stop() == 0, served.log
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[BadUpstream]:
+    with bad_upstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def runs_programs() -> None:
+    """Skips where this machine cannot run programs."""
+    asyncio.run(usable("jail"))
 
 
 @pytest.fixture
@@ -71,21 +92,5 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def claude(request: pytest.FixtureRequest) -> Path:
     """Claude Code's command, installed into pytest's cache on first use."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("npm and node are not installed")
-    config: Any = request.config
-    folder: Path = config.cache.mkdir("claude-code")
-    command = folder / "node_modules" / ".bin" / "claude"
-    if not command.exists():
-        (folder / "package.json").write_text('{"private": true}')
-        installed = subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--silent", CLAUDE_CODE],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        if installed.returncode != 0:
-            pytest.skip(f"npm cannot install Claude Code: {installed.stderr[-300:]}")
-    return command
+    folder = from_npm(request, "claude-code", CLAUDE_CODE, has=".bin/claude")
+    return folder / "node_modules" / ".bin" / "claude"

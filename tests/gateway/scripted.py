@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.origins import Handler, serving
 
 JSON = dict[str, Any]
 
@@ -30,11 +30,7 @@ class Scripted:
         self.answers: dict[str, list[tuple[int, Any]]] = defaultdict(list)
         self.bodies: list[JSON] = []
         self.heads: list[dict[str, str]] = []
-        self.port = 0
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        self.base_url = ""
 
     def say(self, model: str, *answers: Any) -> None:
         """What is answered: a body or a stream's bytes, or a pair of a status and a body."""
@@ -59,36 +55,16 @@ def scripted() -> Iterator[Scripted]:
     """A server on loopback, ended at the end."""
     script = Scripted()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Upstream(Handler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            length = int(self.headers.get("content-length", "0"))
-            body = json.loads(self.rfile.read(length))
-            status, answer = script.take(
-                self.path, body, {k.lower(): v for k, v in self.headers.items()}
-            )
+            status, answer = script.take(self.path, json.loads(self.read()), self.head())
             is_stream = isinstance(answer, bytes)
-            data = answer if is_stream else json.dumps(answer).encode()
-            self.send_response(status)
-            kind = "text/event-stream" if is_stream else "application/json"
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer(answer, status, "text/event-stream" if is_stream else "application/json")
 
-        def log_message(self, format: str, *args: Any) -> None:
-            del format, args
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    script.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(Upstream) as script.base_url:
         yield script
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def chat_body(message: JSON, finish: str | None = "stop", **more: Any) -> JSON:

@@ -19,7 +19,7 @@ from polycall.gateway.observability.metrics import Metrics, Snapshot, exposition
 from tests.gateway.harness import KEY, Gateway, provider_table
 from tests.gateway.test_faults import CLIENTS, ask, message_of
 from tests.gateway.test_store import ROW
-from tests.gateway.upstream import BadUpstream, bad_upstream
+from tests.gateway.upstream import BadUpstream
 
 SETTINGS = """
 [server]
@@ -30,12 +30,6 @@ route = ["up/status-401", "up/ok"]
 [models.both]
 route = ["up/status-529", "up/ok"]
 """
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[BadUpstream]:
-    with bad_upstream() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,9 @@ import contextlib
 import itertools
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from tests.gateway.drivers import DRIVERS, Result
 from tests.gateway.harness import KEY, UPSTREAMS, Gateway, provider_table
 from tests.gateway.test_faults import open_request
 from tests.gateway.till import open_till, till_config
+from tests.origins import Handler, started
 from tests.sandbox.support import usable
 
 PRICE = "{ input = 1000, output = 3000 }"
@@ -37,6 +36,7 @@ FULL_PRICE = "{ input = 1000, output = 7000, cached = 90, cache_write = 1300 }"
 KEYS = f'[[keys]]\nkey = "{KEY}"\nname = "팀 🚀"\nbudget_usd = 100\n'
 MESSAGES = [{"role": "user", "content": "안녕"}]
 BUSY = {"error": {"message": "busy", "type": "server_error"}}
+WAIT = {"retry-after": "3"}
 
 
 def claude_frames() -> Iterator[bytes]:
@@ -72,20 +72,20 @@ def gemini_frames() -> Iterator[bytes]:
         yield f"data: {json.dumps(chunk)}\r\n\r\n".encode()
 
 
-class Handler(BaseHTTPRequestHandler):
+class Upstream(Handler):
     """By model: refuses at once or late, or cuts its stream."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = json.loads(self.read())
         model = body.get("model", "gemini-cut")
         if model == "late":
             time.sleep(1.2)
-            self._refuse(400)
+            self.answer(BUSY, 400, **WAIT)
             return
         if model == "busy":
-            self._refuse(503)
+            self.answer(BUSY, 503, **WAIT)
             return
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
@@ -94,23 +94,10 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(frame)
         self.close_connection = True
 
-    def _refuse(self, status: int) -> None:
-        data = json.dumps(BUSY).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("retry-after", "3")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Gateway]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = started(Upstream)
     base = f"http://127.0.0.1:{server.server_port}"
     tables = [
         provider_table(name, base + path, dialect, f"[providers.{name}.prices]\n{model} = {PRICE}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from polycall.sim import Call, Simulation, Turn
 from tests.gateway.harness import KEY, UPSTREAMS, Gateway, sim_config
+from tests.packages import from_npm
 
 PACKAGES = {
     "codex": "@openai/codex@0.169",
@@ -32,20 +32,8 @@ FINAL = "The file is there."
 @pytest.fixture(scope="session")
 def agents(request: pytest.FixtureRequest) -> Path:
     """A folder with the agents' commands."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("npm and node are not installed")
-    config: Any = request.config
-    folder: Path = config.cache.mkdir("coding-agents")
-    commands = folder / "node_modules" / ".bin"
-    if not all((commands / name).exists() for name in PACKAGES):
-        (folder / "package.json").write_text('{"private": true}')
-        command = ["npm", "install", "--no-audit", "--no-fund", "--silent", *PACKAGES.values()]
-        installed = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
-        )
-        if installed.returncode != 0:
-            pytest.skip(f"npm cannot install the agents: {installed.stderr[-300:]}")
-    return commands
+    folder = from_npm(request, "coding-agents", *PACKAGES.values(), has=".bin/opencode")
+    return folder / "node_modules" / ".bin"
 
 
 @pytest.fixture(scope="module")

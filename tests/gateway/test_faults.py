@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.harness import KEY, Answer, Gateway, provider_table
-from tests.gateway.upstream import BadUpstream, bad_upstream
+from tests.gateway.upstream import BadUpstream
 
 SETTINGS = """
 [server]
@@ -31,12 +31,6 @@ route = ["up/status-529", "up/ok"]
 [models.broken]
 route = ["up/cut", "up/ok"]
 """
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[BadUpstream]:
-    with bad_upstream() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,11 +14,12 @@ from polycall.errors import MalformedRequestError
 from polycall.gateway.media import fetch
 from polycall.gateway.media.fetch import Fetcher, is_public
 from polycall.ir import Media, Message, Request, Text, ToolResult
+from tests.origins import Handler, started
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 100
 
 
-class Handler(BaseHTTPRequestHandler):
+class Origin(Handler):
     seen: list[str]
     targets: dict[str, str]
 
@@ -39,20 +39,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def origin() -> Iterator[ThreadingHTTPServer]:
-    Handler.seen = []
-    Handler.targets = {"/to/ftp": "ftp://x/y", "/to/loop": "/to/loop"}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
+    Origin.seen = []
+    Origin.targets = {"/to/ftp": "ftp://x/y", "/to/loop": "/to/loop"}
+    server = started(Origin)
     yield server
     server.shutdown()
-    thread.join()
     server.server_close()
 
 
@@ -79,7 +73,7 @@ async def test_fetched_where_needed(origin: ThreadingHTTPServer) -> None:
     (result,) = found.messages[1].parts
     assert isinstance(result, ToolResult)
     assert result.content == [Text("t"), media]
-    assert Handler.seen == ["/a.png"], "the same address is fetched once"
+    assert Origin.seen == ["/a.png"], "the same address is fetched once"
 
 
 @pytest.mark.parametrize("path", ["/big", "/exe", "/missing", "/to/ftp"])
@@ -119,7 +113,7 @@ async def test_j02_private_addresses_are_refused(origin: ThreadingHTTPServer, ur
     # Two of the spellings are no addresses at all for the HTTP library.
     words = ("its address is not a public one", "InvalidUrl")
     assert any(word in str(caught.value) for word in words)
-    assert Handler.seen == []
+    assert Origin.seen == []
 
 
 async def test_j02_redirects_are_checked_too(
@@ -132,16 +126,16 @@ async def test_j02_redirects_are_checked_too(
     fetcher = Fetcher(size_bytes_max=10_000, allows_private=False)
     try:
         for target in (f"http://[::1]:{port}/secret", "http://10.1.2.3/secret"):
-            Handler.targets["/to/inside"] = target
+            Origin.targets["/to/inside"] = target
             with pytest.raises(MalformedRequestError) as caught:
                 await fetcher.with_bytes(request_for(url_of(origin, "/to/inside")), "gemini")
             assert "not a public one" in str(caught.value)
         with pytest.raises(MalformedRequestError) as caught:
             await fetcher.with_bytes(request_for(url_of(origin, "/to/loop")), "gemini")
-        assert Handler.seen.count("/to/loop") == 3
+        assert Origin.seen.count("/to/loop") == 3
     finally:
         await fetcher.close()
-    assert not [path for path in Handler.seen if path == "/secret"]
+    assert not [path for path in Origin.seen if path == "/secret"]
 
 
 async def test_j02_a_name_is_resolved_once_and_that_address_used(
@@ -165,7 +159,7 @@ async def test_j02_a_name_is_resolved_once_and_that_address_used(
     finally:
         await fetcher.close()
     assert asked == ["rebind.test"]
-    assert Handler.seen == []
+    assert Origin.seen == []
 
 
 PUBLIC = {

@@ -13,15 +13,16 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from polycall.sim import Call, Simulation, Turn
+from tests import origins
 from tests.gateway.harness import KEY, UPSTREAMS, Answer, Gateway, sim_config
 from tests.gateway.test_item_matrix import PIXEL
 from tests.gateway.test_responses_stored import scripted
+from tests.origins import Handler
 
 JSON = dict[str, Any]
 CLIENTS = ["responses", "messages"]
@@ -43,7 +44,7 @@ POISON = [
 ]
 
 
-class Evil(BaseHTTPRequestHandler):
+class Evil(Handler):
     """One server for each path."""
 
     seen: list[tuple[str, str]] = []  # noqa: RUF012 - of the tests' only one
@@ -51,20 +52,19 @@ class Evil(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         kind = self.path.rpartition("/")[2]
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        asked = json.loads(self.read())
         method = asked.get("method", "")
         self.seen.append((kind, self.headers.get("authorization", "")))
         if kind == "away":
-            return self._say(307, b"", location="/elsewhere")
+            return self.answer(status=307, location="/elsewhere")
         if "id" not in asked:
-            return self._say(202, b"")
+            return self.answer(status=202)
         if kind == "page" or (kind == "page-later" and method == "tools/call"):
-            return self._say(200, b"<html>sign in</html>", type="text/html")
+            return self.answer(b"<html>sign in</html>", kind="text/html")
         if kind == "expired" and method == "tools/call":
-            return self._say(401, b"{}", **{"www-authenticate": "Bearer"})
+            return self.answer({}, 401, **{"www-authenticate": "Bearer"})
         result = self._result(kind, method, asked.get("params") or {})
-        body = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}).encode()
-        return self._say(200, body)
+        return self.answer({"jsonrpc": "2.0", "id": asked["id"], "result": result})
 
     def _result(self, kind: str, method: str, params: JSON) -> JSON:
         if method == "initialize":
@@ -93,31 +93,14 @@ class Evil(BaseHTTPRequestHandler):
         if ready and self.connection.recv(1, socket.MSG_PEEK) == b"":
             self.cancelled.set()
 
-    def _say(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
-        named = {"content-type": headers.pop("type", "application/json"), **headers}
-        for name, value in {**named, "content-length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
     def do_GET(self) -> None:
-        self._say(405, b"")
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
+        self.answer(status=405)
 
 
 @pytest.fixture(scope="module")
 def evil() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Evil)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with origins.serving(Evil) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,11 @@ import openai
 import pytest
 
 from polycall.sim import Call, Simulation, Turn
+from tests import origins
 from tests.gateway.harness import KEY, OTHER_KEY, UPSTREAMS, Gateway, sim_config
 from tests.gateway.test_responses_stored import paid, scripted
 from tests.mcp.support import STOCK, http_program, until_it_answers
+from tests.origins import Handler
 
 FOUND = {
     "results": [
@@ -36,31 +36,18 @@ def cells(*upstreams: str) -> list[Any]:
     ]
 
 
-class _Engine(BaseHTTPRequestHandler):
+class _Engine(Handler):
     queries: list[str] = []  # noqa: RUF012 - of the test's only engine
 
     def do_GET(self) -> None:
         self.queries.append(self.path)
-        is_broken = "broken" in self.path
-        data = b"<html>" if is_broken else json.dumps(FOUND).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
+        self.answer(b"<html>" if "broken" in self.path else FOUND)
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Engine)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with origins.serving(_Engine) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

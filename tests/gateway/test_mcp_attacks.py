@@ -6,10 +6,8 @@ import asyncio
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from polycall.errors import ConfigError
 from polycall.mcp.inspection import suspicious, without_tags
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway
 from tests.gateway.mcp_support import TOKEN, mcp_client, text_of
+from tests.origins import Handler, started
 
 EVIL = Path(__file__).with_name("mcp_evil.py")
 
@@ -33,29 +32,20 @@ class Interface:
         self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Keeping(Handler):
             def do(self) -> None:
-                size = int(self.headers.get("content-length", "0"))
-                head = {name.lower(): value for name, value in self.headers.items()}
-                outer.asked.append((self.command, self.path, head, self.rfile.read(size)))
-                status = 302 if self.path.startswith("/away") else 200
-                body = json.dumps({"path": self.path, "key": head.get("authorization")}).encode()
-                self.send_response(status)
-                if status == 302:
-                    self.send_header("location", "http://169.254.169.254/latest/meta-data")
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                head = self.head()
+                outer.asked.append((self.command, self.path, head, self.read()))
+                body = {"path": self.path, "key": head.get("authorization")}
+                if self.path.startswith("/away"):
+                    self.answer(body, 302, location="http://169.254.169.254/latest/meta-data")
+                else:
+                    self.answer(body)
 
             do_GET = do_POST = do_DELETE = do_PUT = do  # noqa: N815 - the standard library asks for these
 
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = started(Keeping)
+        self.port = self.server.server_port
 
 
 DOCUMENT: dict[str, Any] = {

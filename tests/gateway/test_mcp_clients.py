@@ -20,6 +20,7 @@ from tests.gateway.harness import KEY, Gateway
 from tests.gateway.mcp_claude_code import observe
 from tests.gateway.mcp_support import REVISIONS, STOCK, TOKEN
 from tests.gateway.mcp_wire import Wire
+from tests.packages import from_npm, from_pypi
 
 pytestmark = pytest.mark.slow
 
@@ -73,18 +74,7 @@ def run(command: list[str], *, within_s: float = 240, **options: Any) -> str:
 
 @pytest.fixture(scope="module")
 def node(request: pytest.FixtureRequest) -> Path:
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("npm and node are not installed")
-    config: Any = request.config
-    folder: Path = config.cache.mkdir("node-mcp-clients")
-    if not (folder / "node_modules" / _SCOPE / "inspector").exists():
-        (folder / "package.json").write_text('{"private": true}')
-        command = ["npm", "install", "--no-audit", "--no-fund", "--silent", *NODE]
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=500, check=False
-        )
-        if done.returncode != 0:
-            pytest.skip(f"npm cannot install the clients: {done.stderr[-300:]}")
+    folder = from_npm(request, "node-mcp-clients", *NODE, has=f"{_SCOPE}/inspector")
     shutil.copy(HERE / "node" / "mcp_clients.mjs", folder / "mcp_clients.mjs")
     return folder
 
@@ -93,15 +83,7 @@ def node(request: pytest.FixtureRequest) -> Path:
 def python(request: pytest.FixtureRequest) -> Path:
     config: Any = request.config
     folder: Path = config.cache.mkdir("python-mcp-clients")
-    if not (folder / "bin" / "fastmcp").exists():
-        for command in (
-            [sys.executable, "-m", "venv", str(folder)],
-            [str(folder / "bin" / "pip"), "install", "--quiet", *PYTHON],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-            if done.returncode != 0:
-                pytest.skip(f"pip cannot install the clients: {done.stderr[-300:]}")
-    return folder / "bin" / "python"
+    return from_pypi(folder, *PYTHON, has="fastmcp") / "python"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,6 +22,7 @@ from tests.gateway.mcp_support import REVISIONS, mcp_client, stock_table, text_o
 from tests.gateway.test_claude_code import SMALL
 from tests.gateway.test_claude_code import claude as claude
 from tests.mcp.support import until_it_answers
+from tests.packages import from_npm
 from tests.servers import free_port
 
 pytestmark = pytest.mark.slow
@@ -39,18 +39,7 @@ PACKAGES = [
 
 @pytest.fixture(scope="session")
 def packages(request: pytest.FixtureRequest) -> Path:
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("npm and node are not installed")
-    config: Any = request.config
-    folder: Path = config.cache.mkdir("node-mcp-stock")
-    if not (folder / "node_modules" / _SCOPE / "server-memory").exists():
-        (folder / "package.json").write_text('{"private": true}')
-        command = ["npm", "install", "--no-audit", "--no-fund", "--silent", *PACKAGES]
-        installed = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=400, check=False
-        )
-        if installed.returncode != 0:
-            pytest.skip(f"npm cannot install the packages: {installed.stderr[-300:]}")
+    folder = from_npm(request, "node-mcp-stock", *PACKAGES, has=f"{_SCOPE}/server-memory")
     return folder / "node_modules"
 
 

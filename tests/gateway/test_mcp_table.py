@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,8 @@ from tests.gateway.mcp_features import ABSENT, FEATURES, NOTHING, Plan, Side, di
 from tests.gateway.mcp_support import REVISIONS, STOCK, mcp_client
 from tests.gateway.scripted import scripted
 from tests.gateway.test_mcp_stock import packages as packages
+from tests.origins import Handler, started
+from tests.packages import from_pypi
 
 pytestmark = pytest.mark.slow
 
@@ -50,33 +50,17 @@ def installed(config: Any) -> Path:
     """Where the servers of PyPI are."""
     folder: Path = config.cache.mkdir("python-mcp-stock")
     for place, wanted in PYTHON_SERVERS.items():
-        if (folder / place / "bin" / wanted[0]).exists():
-            continue
-        commands = [
-            [sys.executable, "-m", "venv", str(folder / place)],
-            [str(folder / place / "bin" / "pip"), "install", "--quiet", *wanted],
-        ]
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-            if done.returncode != 0:
-                pytest.skip(f"pip cannot install the servers: {done.stderr[-300:]}")
+        from_pypi(folder / place, *wanted, has=wanted[0])
     return folder
 
 
-class Page(BaseHTTPRequestHandler):
+class Page(Handler):
     """A page to fetch."""
 
     def do_GET(self) -> None:
         is_page = self.path == "/page"
         body = b"<html><body><h1>Hello</h1></body></html>" if is_page else b""
-        self.send_response(200 if is_page else 404)
-        self.send_header("content-type", "text/html")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+        self.answer(body, 200 if is_page else 404, "text/html")
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +70,7 @@ def commands(
     place = tmp_path_factory.mktemp("servers")
     python = installed(request.config)
     scope = packages / "@modelcontextprotocol"
-    web = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=web.serve_forever, daemon=True).start()
+    web = started(Page)
     root = str(place / "files")
     for folder in ("files", "elsewhere"):
         (place / folder).mkdir()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from tests.gateway.harness import Gateway, provider_table
 from tests.gateway.scripted import chat_body, chat_chunk
+from tests.origins import Handler, started
 
 CHAT, ANTHROPIC = "/v1/chat/completions", "/v1/messages"
 CHUNKS = [
@@ -57,17 +56,13 @@ class Upstream:
     def __init__(self) -> None:
         self.kind = ""
         self.data = b""
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
         upstream = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Framing(Handler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                body = json.loads(self.read())
                 kind, data = upstream.kind, upstream.data
                 if body["model"] == "good":
                     kind = "text/event-stream"
@@ -80,10 +75,7 @@ class Upstream:
                 for place in range(0, len(data), 29):
                     self.wfile.write(data[place : place + 29])
 
-            def log_message(self, format: str, *args: Any) -> None:
-                del format, args
-
-        return Handler
+        self.server = started(Framing)
 
 
 @pytest.fixture(scope="module")

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
 
 from polycall.sim import Simulation
-from tests.gateway.harness import Gateway, sim_config
+from tests.gateway.harness import Gateway
 from tests.gateway.program_drivers import TOOLS, Chat, Responses, answer, scripted
 from tests.gateway.test_program_life import error_of
-from tests.sandbox.support import usable
 
-
-@pytest.fixture(scope="module", autouse=True)
-def runs_here() -> None:
-    asyncio.run(usable("jail"))
-
-
-@pytest.fixture(scope="module")
-def own(sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    served = Gateway(tmp_path_factory.mktemp("forged"), sim_config(sim)).start()
-    yield served
-    assert served.stop() == 0, served.log
+pytestmark = pytest.mark.usefixtures("runs_programs")
 
 
 FORGED = [

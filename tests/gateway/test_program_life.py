@@ -29,12 +29,8 @@ from tests.gateway.program_drivers import (
     scripted,
     seen_by_model,
 )
-from tests.sandbox.support import usable
 
-
-@pytest.fixture(scope="module", autouse=True)
-def runs_here() -> None:
-    asyncio.run(usable("jail"))
+pytestmark = pytest.mark.usefixtures("runs_programs")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,22 +27,12 @@ from tests.gateway.program_drivers import (
     seen_by_model,
 )
 from tests.gateway.test_program_life import error_of, pointed
-from tests.sandbox.support import usable
 from tests.servers import Postgres
 
 ONE_CALL = 'print(await describe(region="west"))'
 
 
-@pytest.fixture(scope="module", autouse=True)
-def runs_here() -> None:
-    asyncio.run(usable("jail"))
-
-
-@pytest.fixture(scope="module")
-def own(sim: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    served = Gateway(tmp_path_factory.mktemp("retries"), sim_config(sim)).start()
-    yield served
-    assert served.stop() == 0, served.log
+pytestmark = pytest.mark.usefixtures("runs_programs")
 
 
 def program(*codes: str) -> Turn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import openai
@@ -11,12 +10,8 @@ import pytest
 from polycall.sim import Call, Simulation, Turn
 from tests.gateway.harness import KEY, Gateway
 from tests.gateway.program_drivers import TOOLS, scripted, seen_by_model
-from tests.sandbox.support import usable
 
-
-@pytest.fixture(scope="module", autouse=True)
-def runs_here() -> None:
-    asyncio.run(usable("jail"))
+pytestmark = pytest.mark.usefixtures("runs_programs")
 
 
 def converse(gateway: Gateway, model: str, tools: list[Any]) -> list[list[Any]]:

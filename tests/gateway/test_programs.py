@@ -6,7 +6,6 @@ program prints reaches the model, and so the final text.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from contextlib import closing
 from datetime import UTC, datetime
@@ -26,12 +25,8 @@ from tests.gateway.program_drivers import (
     scripted,
     seen_by_model,
 )
-from tests.sandbox.support import usable
 
-
-@pytest.fixture(scope="module", autouse=True)
-def runs_here() -> None:
-    asyncio.run(usable("jail"))
+pytestmark = pytest.mark.usefixtures("runs_programs")
 
 
 ROUNDS = [["query_sales"] * 3, ["describe"]]

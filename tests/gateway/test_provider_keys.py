@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +14,34 @@ from polycall.errors import ConfigError
 from tests.gateway.harness import KEY, Gateway
 from tests.gateway.test_secrets import chat_answer
 from tests.gateway.test_workers import until
+from tests.origins import Handler, serving
 
 CHAT = "/v1/chat/completions"
 ASK = {"model": "up/m", "messages": [{"role": "user", "content": "hi"}]}
 
 
-class Guarded(BaseHTTPRequestHandler):
+class Guarded(Handler):
     """Takes one key, which changes; notes those it was given."""
 
     wanted = ""
     given: list[str]
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
+        self.read()
         key = self.headers["authorization"].removeprefix("Bearer ")
         self.given.append(key)
         is_right = key == type(self).wanted
         body: Any = chat_answer() if is_right else {"error": {"message": "bad key"}}
-        data = json.dumps(body).encode()
-        self.send_response(200 if is_right else 401)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+        self.answer(body, 200 if is_right else 401)
 
 
 @pytest.fixture
 def guarded() -> Iterator[tuple[type[Guarded], str]]:
-    class Handler(Guarded):
+    class Upstream(Guarded):
         given: list[str] = []  # noqa: RUF012 - one list for this server
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield Handler, f"http://127.0.0.1:{server.server_address[1]}/v1"
-    server.shutdown()
-    server.server_close()
+    with serving(Upstream) as url:
+        yield Upstream, f"{url}/v1"
 
 
 def config(url: str, key: str) -> str:

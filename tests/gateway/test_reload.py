@@ -13,7 +13,7 @@ import pytest
 
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway, provider_table
 from tests.gateway.test_workers import metric, until
-from tests.gateway.upstream import BadUpstream, bad_upstream
+from tests.gateway.upstream import BadUpstream
 
 ASK = {"model": "fast", "messages": [{"role": "user", "content": "hi"}]}
 CHAT = "/v1/chat/completions"
@@ -23,12 +23,6 @@ def config(upstream: BadUpstream, *, model: str, key: str = KEY, more: str = "")
     table = provider_table("up", upstream.base_url, "openai-chat", 'quirks = "openai"')
     alias = f'[models.fast]\nroute = ["up/{model}"]\n'
     return f'{more}\n{table}\n{alias}\n[[keys]]\nkey = "{key}"\nname = "one"\n'
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[BadUpstream]:
-    with bad_upstream() as server:
-        yield server
 
 
 @pytest.fixture

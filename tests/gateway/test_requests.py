@@ -15,7 +15,7 @@ import pytest
 
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway, provider_table
 from tests.gateway.test_faults import CLIENTS, MESSAGES, ask
-from tests.gateway.upstream import BadUpstream, bad_upstream
+from tests.gateway.upstream import BadUpstream
 
 SETTINGS = """
 [server]
@@ -26,12 +26,6 @@ headers_bytes_max = 20000
 [models.fast]
 route = ["up/ok"]
 """
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[BadUpstream]:
-    with bad_upstream() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

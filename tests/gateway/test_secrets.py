@@ -9,10 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -22,6 +18,7 @@ import pytest
 from polycall.gateway.state.sealed_tokens import PREFIX as TOKEN_HEAD
 from tests.collector import collecting
 from tests.gateway.harness import KEY, Answer, Gateway, leaked
+from tests.origins import Handler, serving
 
 CLIENT = "Numbat.4kWz~plum.18qr.client"
 WRONG = "Wombat.8jTn~lime.52ys.wrong"
@@ -41,18 +38,18 @@ SECRETS = [CLIENT, WRONG, *PROVIDERS.values(), STORE_SECRET, COLLECTOR, *SIGNATU
 TOOL = {"type": "object", "properties": {"city": {"type": "string"}}}
 
 
-class Echoing(BaseHTTPRequestHandler):
+class Echoing(Handler):
     """A provider of three protocols that repeats the key it was given, in every way of failing."""
 
     def do_GET(self) -> None:
-        self._send(401, {"error": {"message": f"no such key: {self._key()}"}})
+        self.answer({"error": {"message": f"no such key: {self._key()}"}}, 401)
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = json.loads(self.read())
         model = body.get("model") or self.path.split("/")[-1].split(":")[0]
         told = {"error": {"type": "x", "message": f"rejected {self._key()} and {SIGNATURES}"}}
         if model.startswith("status-"):
-            self._send(int(model.removeprefix("status-")), told)
+            self.answer(told, int(model.removeprefix("status-")))
         elif model == "mid-stream":
             chunk = {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}]}
             chunk |= {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -60,25 +57,17 @@ class Echoing(BaseHTTPRequestHandler):
         elif model == "first-frame":
             self._stream([told])
         elif model == "nonsense":
-            self._send(200, {"what": self._key()})
+            self.answer({"what": self._key()})
         elif self.path.endswith("/messages"):
-            self._send(200, anthropic_answer())
+            self.answer(anthropic_answer())
         elif "/v1beta/" in self.path:
-            self._send(200, gemini_answer())
+            self.answer(gemini_answer())
         else:
-            self._send(200, chat_answer())
+            self.answer(chat_answer())
 
     def _key(self) -> str:
         names = ("authorization", "x-api-key", "x-goog-api-key")
         return next((self.headers[name] for name in names if self.headers[name]), "none")
-
-    def _send(self, status: int, body: Any) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
     def _stream(self, frames: list[Any]) -> None:
         self.send_response(200)
@@ -88,9 +77,6 @@ class Echoing(BaseHTTPRequestHandler):
         for frame in frames:
             self.wfile.write(b"data: " + json.dumps(frame).encode() + b"\n\n")
         self.close_connection = True
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
 
 def anthropic_answer() -> Any:
@@ -120,18 +106,6 @@ def chat_answer() -> Any:
         "id": "c", "object": "chat.completion", "created": 1, "model": "m",
         "choices": [choice], "usage": usage,
     }  # fmt: skip
-
-
-@contextmanager
-def echoing() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echoing)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def config(url: str, folder: Path, collector: str) -> str:
@@ -251,7 +225,7 @@ class Ran(NamedTuple):
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("secrets")
-    with echoing() as url, collecting() as collector:
+    with serving(Echoing) as url, collecting() as collector:
         gateway = Gateway(folder, config(url, folder, collector.url)).start()
         answers = ask_all(gateway)
         assert gateway.stop() == 0

@@ -9,8 +9,10 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, NamedTuple
+
+from tests.origins import Handler
 
 # Dollars for a million tokens.
 INPUT_USD = Decimal(1_000)
@@ -45,15 +47,11 @@ class Till:
         self._lock = threading.Lock()
         till = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Counter(Handler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                length = int(self.headers["content-length"])
-                till.sell(self, json.loads(self.rfile.read(length)))
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
+                till.sell(self, json.loads(self.read()))
 
         class Server(ThreadingHTTPServer):
             request_queue_size = 512
@@ -62,7 +60,7 @@ class Till:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 pass  # a killed gateway
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", 0), Counter)
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -70,7 +68,7 @@ class Till:
     def spent(self) -> Decimal:
         return sum((sale.cost for sale in self.sales), Decimal(0))
 
-    def sell(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+    def sell(self, handler: Handler, body: dict[str, Any]) -> None:
         if self.delay_s:
             time.sleep(self.delay_s)
         with self._lock:
@@ -88,7 +86,7 @@ class Till:
             message = {"role": "assistant", "content": "안녕"}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             whole = {**base, "object": "chat.completion", "choices": [choice], "usage": usage}
-            send(handler, "application/json", json.dumps(whole).encode())
+            handler.answer(whole)
             return
         deltas: list[tuple[dict[str, str], str | None]] = [
             ({"role": "assistant", "content": "안녕"}, None),
@@ -103,19 +101,12 @@ class Till:
             f"data: {json.dumps({**part, 'object': 'chat.completion.chunk'})}\n\n"
             for part in chunks
         ]
-        send(handler, "text/event-stream", "".join([*frames, "data: [DONE]\n\n"]).encode())
+        stream = "".join([*frames, "data: [DONE]\n\n"]).encode()
+        handler.answer(stream, kind="text/event-stream")
 
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-def send(handler: BaseHTTPRequestHandler, content_type: str, data: bytes) -> None:
-    handler.send_response(200)
-    handler.send_header("content-type", content_type)
-    handler.send_header("content-length", str(len(data)))
-    handler.end_headers()
-    handler.wfile.write(data)
 
 
 @contextmanager

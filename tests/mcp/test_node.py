@@ -22,6 +22,7 @@ from polycall.mcp import HttpServer, StdioServer, connect
 from polycall.tools import ToolContext, execute
 from tests.mcp.support import HERE, TRANSPORTS, call, nothing_left, said, until_it_answers
 from tests.mcp.test_serving import ENVIRONMENT, NAMES, ROOT, SERVE, served, wait_for_file
+from tests.packages import from_npm
 from tests.servers import free_port
 
 PACKAGES = ["@modelcontextprotocol/sdk@1", "@modelcontextprotocol/server-everything@2026.8.31"]
@@ -31,19 +32,9 @@ SCRIPT = HERE / "node" / "client.mjs"
 @pytest.fixture(scope="session")
 def node(request: pytest.FixtureRequest) -> Path:
     """A folder with the packages installed."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("npm and node are not installed")
-    config: Any = request.config
-    folder: Path = config.cache.mkdir("node-mcp")
+    has = "@modelcontextprotocol/server-everything"
+    folder = from_npm(request, "node-mcp", *PACKAGES, has=has)
     shutil.copy(SCRIPT, folder / SCRIPT.name)
-    if not (folder / "node_modules" / "@modelcontextprotocol" / "server-everything").exists():
-        (folder / "package.json").write_text('{"private": true, "type": "module"}')
-        command = ["npm", "install", "--no-audit", "--no-fund", "--silent", *PACKAGES]
-        installed = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=240, check=False
-        )
-        if installed.returncode != 0:
-            pytest.skip(f"npm cannot install the packages: {installed.stderr[-300:]}")
     return folder
 
 

@@ -7,12 +7,13 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from polycall.mcp import HttpServer, connect
+from tests import origins
+from tests.origins import Handler
 
 from .support import call, said
 
@@ -87,41 +88,22 @@ def _result(number: Any, result: Any) -> str:
 
 @contextmanager
 def serving(server: Server) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
+    class Post(Handler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            body = json.loads(self.read())
             status, text, headers = server.post(body, self.headers.get("mcp-session-id"))
-            data = text.encode()
-            self.send_response(status)
-            is_json = text.startswith("{")
-            self.send_header("content-type", "application/json" if is_json else "text/plain")
-            self.send_header("content-length", str(len(data)))
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
+            kind = "application/json" if text.startswith("{") else "text/plain"
+            self.answer(text.encode(), status, kind, **headers)
 
         def do_GET(self) -> None:
-            self.send_response(405)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            self.answer(status=405)
 
         do_DELETE = do_GET  # noqa: N815
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{http.server_address[1]}/mcp"
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()
+    with origins.serving(Post) as url:
+        yield f"{url}/mcp"
 
 
 @pytest.mark.parametrize("answer", sorted(ANSWERS))

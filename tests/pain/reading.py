@@ -20,10 +20,8 @@ from tests.pain.bodies import (
 from tests.pain.wires import (
     ANTHROPIC,
     CHAT,
-    CROSS,
     GEMINI,
     NAMES,
-    PAIRS,
     RESPONSES,
     chat_sse,
     dialect,
@@ -38,8 +36,6 @@ READERS: dict[str, Callable[[str], readers.Found]] = {
     GEMINI: readers.gemini_stream,
 }
 CLIENTS = pytest.mark.parametrize("client", NAMES)
-ALL_CROSS = pytest.mark.parametrize(("client", "upstream"), CROSS)
-ALL_PAIRS = pytest.mark.parametrize(("client", "upstream"), PAIRS)
 
 
 def written(upstream: str, client: str, data: bytes) -> str:

@@ -25,19 +25,16 @@ from tests.pain.bodies import (
 )
 from tests.pain.talks import PNG
 from tests.pain.wires import (
+    ALL_CROSS,
+    ALL_PAIRS,
     ANTHROPIC,
     CHAT,
-    CROSS,
     GEMINI,
     NAMES,
-    PAIRS,
     RESPONSES,
     answer,
     dialect,
 )
-
-ALL_PAIRS = pytest.mark.parametrize(("client", "upstream"), PAIRS)
-ALL_CROSS = pytest.mark.parametrize(("client", "upstream"), CROSS)
 
 
 def both(client: str, response: Response) -> tuple[JSON, Response]:

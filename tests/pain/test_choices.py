@@ -15,12 +15,12 @@ from polycall.translation.quirks import Quirks
 from tests.pain.bodies import CITY, STREAMS, chat_body, chat_call
 from tests.pain.talks import body, tools
 from tests.pain.wires import (
+    ALL_CROSS,
+    ALL_PAIRS,
     ANTHROPIC,
     CHAT,
-    CROSS,
     GEMINI,
     NAMES,
-    PAIRS,
     RESPONSES,
     accepted,
     answer,
@@ -30,9 +30,6 @@ from tests.pain.wires import (
     stream,
     translate,
 )
-
-ALL_PAIRS = pytest.mark.parametrize(("client", "upstream"), PAIRS)
-ALL_CROSS = pytest.mark.parametrize(("client", "upstream"), CROSS)
 
 
 def chosen(client: str, form: Any, *names: str, **fields: Any) -> JSON:

@@ -18,13 +18,14 @@ from polycall.translation.quirks import Quirks
 from tests.pain.bodies import TURNS, gemini_body
 from tests.pain.talks import IMAGES, PNG, body, calls, results, said, tools
 from tests.pain.wires import (
+    ALL_CROSS,
+    ALL_PAIRS,
     ANTHROPIC,
     CHAT,
-    CROSS,
     GEMINI,
     NAMES,
-    PAIRS,
     RESPONSES,
+    UPSTREAMS,
     accepted,
     answer,
     dialect,
@@ -32,10 +33,6 @@ from tests.pain.wires import (
     parse,
     translate,
 )
-
-ALL_CROSS = pytest.mark.parametrize(("client", "upstream"), CROSS)
-ALL_PAIRS = pytest.mark.parametrize(("client", "upstream"), PAIRS)
-UPSTREAMS = pytest.mark.parametrize("upstream", NAMES)
 
 
 def told(client: str, upstream: str, given: JSON, **options: Any) -> list[Entry]:

@@ -14,19 +14,17 @@ from polycall.errors import UnsupportedError
 from polycall.ir import JSON
 from tests.pain.talks import IMAGES, PNG, SCHEMA, body, calls, results, said, tools
 from tests.pain.wires import (
+    ALL_CROSS,
     ANTHROPIC,
     CHAT,
-    CROSS,
     GEMINI,
     NAMES,
     RESPONSES,
+    UPSTREAMS,
     accepted,
     features,
     translate,
 )
-
-ALL_CROSS = pytest.mark.parametrize(("client", "upstream"), CROSS)
-UPSTREAMS = pytest.mark.parametrize("upstream", NAMES)
 
 STRICT: JSON = {**SCHEMA, "required": ["x"], "additionalProperties": False}
 

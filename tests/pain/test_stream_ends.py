@@ -39,7 +39,6 @@ from tests.pain.bodies import (
     tool_block,
 )
 from tests.pain.reading import (
-    ALL_PAIRS,
     CLIENTS,
     FRAGMENTS,
     GROWING,
@@ -47,6 +46,7 @@ from tests.pain.reading import (
     written,
 )
 from tests.pain.wires import (
+    ALL_PAIRS,
     ANTHROPIC,
     CHAT,
     GEMINI,

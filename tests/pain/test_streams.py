@@ -33,8 +33,6 @@ from tests.pain.bodies import (
     tool_block,
 )
 from tests.pain.reading import (
-    ALL_CROSS,
-    ALL_PAIRS,
     CLIENTS,
     GROWING,
     READERS,
@@ -46,6 +44,8 @@ from tests.pain.reading import (
     written,
 )
 from tests.pain.wires import (
+    ALL_CROSS,
+    ALL_PAIRS,
     ANTHROPIC,
     CHAT,
     GEMINI,

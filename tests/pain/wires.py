@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from polycall._support import jsontext
@@ -30,6 +31,9 @@ CHAT, RESPONSES, ANTHROPIC, GEMINI = "openai-chat", "openai-responses", "anthrop
 NAMES = (CHAT, RESPONSES, ANTHROPIC, GEMINI)
 PAIRS = list(itertools.product(NAMES, NAMES))
 CROSS = [(client, upstream) for client, upstream in PAIRS if client != upstream]
+ALL_PAIRS = pytest.mark.parametrize(("client", "upstream"), PAIRS)
+ALL_CROSS = pytest.mark.parametrize(("client", "upstream"), CROSS)
+UPSTREAMS = pytest.mark.parametrize("upstream", NAMES)
 GEMINI_PATH = "/v1beta/models/m:generateContent"
 
 _VENDORS: dict[str, Any] = {

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.late_prices import complete_table
 from polycall.providers.prices import cost_usd
 from polycall.providers.refresh import PriceRefresh
+from tests.origins import Handler, serving
 
 MILLION = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
 OPENAI = CATALOGUE["openai"]
@@ -232,32 +232,16 @@ def test_m05_what_cannot_be_reached_changes_nothing(tmp_path: Path) -> None:
             PriceRefresh(source).refresh()
 
 
-class _Table(BaseHTTPRequestHandler):
+class _Table(Handler):
     def do_GET(self) -> None:
-        data = table("gpt-7-luna", 2)
-        self.send_response(200)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        self.answer(table("gpt-7-luna", 2))
 
 
 async def test_m05_the_gateway_refreshes_before_it_says_that_there_is_no_price() -> None:
-    server = HTTPServer(("127.0.0.1", 0), _Table)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_port}/prices.json"
-    text = f'[providers.openai]\napi_key = "k"\n[prices]\nrefresh = "{address}"\n'
-    costs = Costs(parse_config(text, environment={}))
-    try:
-        assert await costs.at_most(OPENAI, "gpt-7-luna", MILLION) == Decimal(4)
-    finally:
-        costs.close()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(_Table) as url:
+        text = f'[providers.openai]\napi_key = "k"\n[prices]\nrefresh = "{url}/prices.json"\n'
+        with closing(Costs(parse_config(text, environment={}))) as costs:
+            assert await costs.at_most(OPENAI, "gpt-7-luna", MILLION) == Decimal(4)
 
 
 def test_m05_a_wrong_setting_is_reported_with_its_line() -> None:

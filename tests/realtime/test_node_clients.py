@@ -25,6 +25,7 @@ from polycall.sim.realtime.record import Frame
 from polycall.sim.script import Call, Turn
 from polycall.sim.telephone import Caller, WebLine
 from polycall.sim.telephone.caller import PhoneRecord
+from tests.packages import from_npm
 
 pytestmark = pytest.mark.slow
 
@@ -39,21 +40,7 @@ PUBLIC = "https://bell.example.com"
 @pytest.fixture(scope="module")
 def node(request: pytest.FixtureRequest) -> Path:
     """A folder with the packages, kept between runs; the tests skip where there is no npm."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("npm and node are not installed")
-    cache = request.config.cache
-    assert cache is not None
-    folder = Path(cache.mkdir("node-voices"))
-    if not (folder / "node_modules" / "@openai" / "agents-extensions").exists():
-        done = subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", *PACKAGES],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            pytest.skip(f"the packages cannot be installed: {done.stderr[-200:]}")
+    folder = from_npm(request, "node-voices", *PACKAGES, has="@openai/agents-extensions")
     shutil.copy(SCRIPT, folder / SCRIPT.name)
     return folder
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import anthropic as sdk
@@ -26,6 +24,7 @@ from polycall.ir import (
     ToolCall,
     Usage,
 )
+from tests.origins import Handler, serving
 
 CITATION = {
     "type": "char_location",
@@ -103,36 +102,22 @@ def served() -> Iterator[tuple[Server, list[JSON]]]:
     answers: list[Answer] = []
     requests: list[JSON] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Prepared(Handler):
         def do_POST(self) -> None:
-            size = int(self.headers["content-length"])
-            requests.append(json.loads(self.rfile.read(size)))
+            requests.append(json.loads(self.read()))
             status, kind, data = answers[-1]
-            self.send_response(status)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer(data, status, kind)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: the tests say what happened."""
+    with (
+        serving(Prepared) as url,
+        sdk.Anthropic(api_key="test", base_url=url, max_retries=0) as client,
+    ):
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    client = sdk.Anthropic(
-        api_key="test", base_url=f"http://127.0.0.1:{server.server_port}", max_retries=0
-    )
+        def serve(answer: Answer) -> sdk.Anthropic:
+            answers.append(answer)
+            return client
 
-    def serve(answer: Answer) -> sdk.Anthropic:
-        answers.append(answer)
-        return client
-
-    yield serve, requests
-    client.close()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+        yield serve, requests
 
 
 ASK: Any = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from polycall.ir import (
     ToolResult,
     Usage,
 )
+from tests.origins import Handler
 
 ANSWER = Response(
     id="msg_1",
@@ -52,27 +53,19 @@ class Server(ThreadingHTTPServer):
     asked: list[tuple[str, dict[str, Any]]]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Answering(Handler):
     server: Server
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.server.asked.append((self.path, body))
-        self.send_response(self.server.status)
+        self.server.asked.append((self.path, json.loads(self.read())))
         is_stream = self.server.answer.startswith(b"data:")
         kind = "text/event-stream" if is_stream else "application/json"
-        self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(self.server.answer)))
-        self.end_headers()
-        self.wfile.write(self.server.answer)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Tests print nothing."""
+        self.answer(self.server.answer, self.server.status, kind)
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", 0), Answering) as server:
         server.asked = []
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

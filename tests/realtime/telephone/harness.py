@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from polycall import ToolContext, tool
 from polycall.realtime import PhoneCall, Telephone
 from polycall.realtime.events import TalkEvent
 from polycall.sim.realtime import MemoryLink, SoundFormat, VoiceScript, open_link, run_fast
@@ -17,6 +18,26 @@ from tests.realtime.harness import OPENAI, Socket
 PUBLIC = "https://bell.example.com"
 TOKEN = "12345"  # that of Twilio's own example
 MULAW = SoundFormat("audio/pcmu", 8000)
+
+
+@tool
+async def hours(day: str) -> str:
+    """The opening hours."""
+    await asyncio.sleep(0.3)
+    return "from 12 to 23"
+
+
+@tool(background=True, tell="when_idle")
+async def book(people: int, day: str, context: ToolContext) -> str:
+    """Book a table."""
+    await asyncio.sleep(6)
+    return f"a table for {people} on {day} is booked"
+
+
+@tool(needs_approval=True)
+async def charge(amount: int) -> str:
+    """Charge a card."""
+    return f"{amount} charged"
 
 
 def said(ms: float) -> bytes:

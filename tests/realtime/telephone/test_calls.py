@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from polycall import ToolContext, tool
 from polycall.agents import Guarded
 from polycall.loop import CallEnd
 from polycall.realtime import Heard, Interrupted, Said, stay_silent
@@ -19,27 +18,16 @@ from polycall.sim.script import Call, Turn
 from polycall.sim.telephone import LineFaults
 from polycall.voices.audio import PCMU
 from tests.realtime.harness import OPENAI, agent_of
-from tests.realtime.telephone.harness import Exchange, exchange, on_fast_clock, one_call, said
-
-
-@tool
-async def hours(day: str) -> str:
-    """The opening hours."""
-    await asyncio.sleep(0.3)
-    return "from 12 to 23"
-
-
-@tool(background=True, tell="when_idle")
-async def book(people: int, day: str, context: ToolContext) -> str:
-    """Book a table."""
-    await asyncio.sleep(6)
-    return f"a table for {people} on {day} is booked"
-
-
-@tool(needs_approval=True)
-async def charge(amount: int) -> str:
-    """Charge a card."""
-    return f"{amount} charged"
+from tests.realtime.telephone.harness import (
+    Exchange,
+    book,
+    charge,
+    exchange,
+    hours,
+    on_fast_clock,
+    one_call,
+    said,
+)
 
 
 def test_a_call_is_answered_heard_and_hung_up() -> None:

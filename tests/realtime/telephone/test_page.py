@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import struct
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from polycall import ToolContext, tool
 from polycall.ir import ToolCall
 from polycall.loop import CallEnd
 from polycall.realtime import stay_silent
@@ -21,32 +19,12 @@ from polycall.sim.telephone import Caller, LineFaults
 from polycall.testing import FunctionModel
 from polycall.voices.audio import decode_mulaw, encode_mulaw
 from tests.realtime.harness import GEMINI, LIVE, OPENAI, agent_of
-from tests.realtime.telephone.harness import Exchange, exchange, one_call, said
+from tests.realtime.telephone.harness import Exchange, book, charge, exchange, hours, one_call, said
 from tests.realtime.timeline import draw
 
 DOCS = Path(__file__).parents[3] / "docs"
 LONG = "Your table is booked, and I tell you so at great length. " * 3
 RECORDING_BYTES_MAX = 300_000
-
-
-@tool
-async def hours(day: str) -> str:
-    """The opening hours."""
-    await asyncio.sleep(0.3)
-    return "from 12 to 23"
-
-
-@tool(background=True, tell="when_idle")
-async def book(people: int, day: str, context: ToolContext) -> str:
-    """Book a table."""
-    await asyncio.sleep(6)
-    return f"a table for {people} on {day} is booked"
-
-
-@tool(needs_approval=True)
-async def charge(amount: int) -> str:
-    """Charge a card."""
-    return f"{amount} charged"
 
 
 TABLE = {"people": 4, "day": "Friday"}

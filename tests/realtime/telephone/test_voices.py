@@ -17,7 +17,7 @@ from polycall.sim.script import Call, Turn
 from polycall.sim.telephone import Caller, LineFaults
 from polycall.testing import FunctionModel
 from tests.realtime.harness import GEMINI, LIVE, OPENAI, agent_of
-from tests.realtime.telephone.harness import exchange, on_fast_clock, one_call, said
+from tests.realtime.telephone.harness import exchange, hours, on_fast_clock, one_call, said
 
 XAI = "xai/grok-voice-1"
 AZURE = "azure/gpt-realtime-2.1"
@@ -31,13 +31,6 @@ def voice(name: str) -> Any:
     except ModuleNotFoundError:
         return pytest.param(name, marks=pytest.mark.skip(reason="soxr (polycall[voice]) is absent"))
     return name
-
-
-@tool
-async def hours(day: str) -> str:
-    """The opening hours."""
-    await asyncio.sleep(0.3)
-    return "from 12 to 23"
 
 
 @tool(background=True, tell="when_idle")
