@@ -25,7 +25,7 @@ from polycall.gateway.store import Store
 from polycall.ir import JSON, Media, Opaque, Text, Tool, ToolResult, Warning
 from polycall.mcp import HttpServer, McpTool
 from polycall.mcp.inspection import without_tags
-from polycall.mcp.pins import Pin
+from polycall.mcp.pins import KINDS, Pin, place_of
 from polycall.mcp.several import McpConnecting
 from polycall.mcp.toolset import McpToolset
 from polycall.translation.sound_results import with_sound_media
@@ -138,8 +138,9 @@ class _Pins:
         self._store = store
         self._owner = owner
         self._states = {
-            name: f"mcp_pins_{hashlib.sha256(url.encode()).hexdigest()[:32]}"
+            place_of(name, what): _state(place_of(url, what))
             for name, url in urls.items()
+            for what in KINDS
         }
         self._known: dict[str, dict[str, Pin]] = {}
         self._new: dict[str, dict[str, Pin]] = {}
@@ -167,3 +168,7 @@ class _Pins:
     def save(self, server: str, pins: Mapping[str, Pin]) -> None:
         """Keep these for the server."""
         self._new[server] = dict(pins)
+
+
+def _state(place: str) -> str:
+    return f"mcp_pins_{hashlib.sha256(place.encode()).hexdigest()[:32]}"
