@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, json
+from msgspec.structs import replace
 
 from polycall.admin import contents, ledger, openid, providers, runs, tools
 from polycall.admin.fields import KeyFields, Query, checked_name, read
@@ -219,14 +220,13 @@ class Route(Struct, frozen=True):
     streams: bool = False  # the handler answers by itself
 
 
-_A = "/admin/v1"
-_KEY, _RUN = f"{_A}/keys/{{key}}", f"{_A}/runs/{{run}}"
-ROUTES: tuple[Route, ...] = (
-    Route("POST", f"{_A}/sign-in", "", _sign_in, "turn a link into a session", SignIn),
-    Route("GET", f"{_A}/sign-in", "", _ways_in, "how people sign in here"),
+_HEAD = "/admin/v1"
+_ROUTES = (
+    Route("POST", "/sign-in", "", _sign_in, "turn a link into a session", SignIn),
+    Route("GET", "/sign-in", "", _ways_in, "how people sign in here"),
     Route(
         "GET",
-        f"{_A}/openid/begin",
+        "/openid/begin",
         "",
         openid.begin,
         "send the browser to the provider of OpenID Connect",
@@ -234,45 +234,45 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET",
-        openid.CALLBACK,
+        openid.CALLBACK.removeprefix(_HEAD),
         "",
         openid.callback,
         "take who comes back from the provider",
         query=("code", "state", "iss", "error", "error_description"),
         streams=True,
     ),
-    Route("POST", f"{_A}/sign-out", "reader", _sign_out, "end the session"),
-    Route("GET", f"{_A}/me", "reader", _me, "who is signed in, and the token for changes"),
-    Route("GET", f"{_A}/keys", "reader", _list_keys, "clients' keys"),
-    Route("POST", f"{_A}/keys", "operator", _create_key, "make a key, shown once", KeyFields),
-    Route("GET", _KEY, "reader", _show_key, "one key and what it has spent"),
-    Route("PATCH", _KEY, "operator", _limit_key, "change limits of a key", KeyFields),
-    Route("POST", f"{_KEY}/rotate", "operator", _rotate_key, "a new secret", RotateFields),
-    Route("POST", f"{_KEY}/revoke", "operator", _revoke_key, "end a key for good", Nothing),
-    Route("GET", f"{_A}/teams", "reader", _list_teams, "teams and what they have spent"),
-    Route("POST", f"{_A}/teams", "operator", _create_team, "make a team", KeyFields),
-    Route("PATCH", f"{_A}/teams/{{team}}", "operator", _limit_team, "change limits", KeyFields),
-    Route("POST", f"{_A}/teams/{{team}}/end", "operator", _end_team, "end a team", Nothing),
+    Route("POST", "/sign-out", "reader", _sign_out, "end the session"),
+    Route("GET", "/me", "reader", _me, "who is signed in, and the token for changes"),
+    Route("GET", "/keys", "reader", _list_keys, "clients' keys"),
+    Route("POST", "/keys", "operator", _create_key, "make a key, shown once", KeyFields),
+    Route("GET", "/keys/{key}", "reader", _show_key, "one key and what it has spent"),
+    Route("PATCH", "/keys/{key}", "operator", _limit_key, "change limits of a key", KeyFields),
+    Route("POST", "/keys/{key}/rotate", "operator", _rotate_key, "a new secret", RotateFields),
+    Route("POST", "/keys/{key}/revoke", "operator", _revoke_key, "end a key for good", Nothing),
+    Route("GET", "/teams", "reader", _list_teams, "teams and what they have spent"),
+    Route("POST", "/teams", "operator", _create_team, "make a team", KeyFields),
+    Route("PATCH", "/teams/{team}", "operator", _limit_team, "change limits", KeyFields),
+    Route("POST", "/teams/{team}/end", "operator", _end_team, "end a team", Nothing),
     Route(
         "GET",
-        f"{_A}/requests",
+        "/requests",
         "reader",
         ledger.search_requests,
         "search the ledger, newest first; `next` is the cursor of the next page",
         query=ledger.SEARCH_FIELDS,
     ),
-    Route("GET", f"{_A}/requests/{{request}}", "reader", ledger.one_request, "one request, whole"),
+    Route("GET", "/requests/{request}", "reader", ledger.one_request, "one request, whole"),
     Route(
         "GET",
-        f"{_A}/requests/{{request}}/content",
+        "/requests/{request}/content",
         "reader",
         contents.look,
         "what was asked and answered, where that is kept and for whom; each look is written down",
     ),
-    Route("GET", f"{_A}/content", "reader", contents.show, "of whom content is kept"),
+    Route("GET", "/content", "reader", contents.show, "of whom content is kept"),
     Route(
         "POST",
-        f"{_A}/content",
+        "/content",
         "owner",
         contents.switch_on,
         "keep content for a time, as far as the configuration allows",
@@ -280,7 +280,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "POST",
-        f"{_A}/content/off",
+        "/content/off",
         "owner",
         contents.switch_off,
         "keep no more content",
@@ -288,55 +288,54 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET",
-        f"{_A}/usage",
+        "/usage",
         "reader",
         ledger.usage_series,
         "requests, tokens, cost and latency over time",
         query=ledger.SERIES_FIELDS,
     ),
-    Route("GET", f"{_A}/live", "reader", providers.live, "what all workers do now"),
-    Route("GET", f"{_A}/providers", "reader", providers.list_providers, "health and breakers"),
-    Route("GET", f"{_A}/models", "reader", providers.list_models, "models, prices, profiles"),
-    Route("GET", f"{_A}/programs", "reader", runs.list_programs, "programs of clients"),
+    Route("GET", "/live", "reader", providers.live, "what all workers do now"),
+    Route("GET", "/providers", "reader", providers.list_providers, "health and breakers"),
+    Route("GET", "/models", "reader", providers.list_models, "models, prices, profiles"),
+    Route("GET", "/programs", "reader", runs.list_programs, "programs of clients"),
     Route(
         "POST",
-        f"{_A}/programs/{{program}}/cancel",
+        "/programs/{program}/cancel",
         "operator",
         runs.cancel_program,
         "give up a program that waits",
         Nothing,
     ),
-    Route("GET", f"{_A}/runs", "reader", runs.list_runs, "durable runs", query=("state", "limit")),
-    Route("GET", _RUN, "reader", runs.show_run, "one run: steps, tasks, open approvals"),
-    Route("POST", f"{_RUN}/allow", "operator", runs.allow, "let a call run", runs.Allow),
-    Route("POST", f"{_RUN}/deny", "operator", runs.deny, "refuse a call", runs.Deny),
-    Route("POST", f"{_RUN}/cancel", "operator", runs.cancel, "stop a run", Nothing),
-    Route("POST", f"{_RUN}/resume", "operator", runs.resume, "let a run continue", Nothing),
+    Route("GET", "/runs", "reader", runs.list_runs, "durable runs", query=("state", "limit")),
+    Route("GET", "/runs/{run}", "reader", runs.show_run, "one run: steps, tasks, open approvals"),
+    Route("POST", "/runs/{run}/allow", "operator", runs.allow, "let a call run", runs.Allow),
+    Route("POST", "/runs/{run}/deny", "operator", runs.deny, "refuse a call", runs.Deny),
+    Route("POST", "/runs/{run}/cancel", "operator", runs.cancel, "stop a run", Nothing),
+    Route("POST", "/runs/{run}/resume", "operator", runs.resume, "let a run continue", Nothing),
     Route(
         "POST",
-        f"{_A}/try{{rest}}",
+        "/try{rest}",
         "operator",
         _try,
         "a generation by any protocol, in the ledger under the administrator's name",
         streams=True,
     ),
-    Route("GET", f"{_A}/mcp", "reader", tools.list_servers, "MCP servers and their tools"),
+    Route("GET", "/mcp", "reader", tools.list_servers, "MCP servers and their tools"),
     Route(
         "POST",
-        f"{_A}/mcp/call",
+        "/mcp/call",
         "operator",
         tools.call_tool,
         "call a tool of an MCP server",
         tools.CallTool,
     ),
-    Route("GET", f"{_A}/admins", "owner", _list_admins, "administrators"),
-    Route("POST", f"{_A}/admins", "owner", _create_admin, "make one", AdminFields),
-    Route("POST", f"{_A}/admins/{{admin}}/revoke", "owner", _revoke_admin, "end one", Nothing),
-    Route(
-        "GET", f"{_A}/audit", "reader", _audit, "what administrators did", query=("before", "limit")
-    ),
-    Route("GET", f"{_A}/audit/check", "reader", _check_audit, "whether the log is whole"),
+    Route("GET", "/admins", "owner", _list_admins, "administrators"),
+    Route("POST", "/admins", "owner", _create_admin, "make one", AdminFields),
+    Route("POST", "/admins/{admin}/revoke", "owner", _revoke_admin, "end one", Nothing),
+    Route("GET", "/audit", "reader", _audit, "what administrators did", query=("before", "limit")),
+    Route("GET", "/audit/check", "reader", _check_audit, "whether the log is whole"),
 )
+ROUTES = tuple(replace(route, path=_HEAD + route.path) for route in _ROUTES)
 
 
 def openapi_paths() -> JSON:
