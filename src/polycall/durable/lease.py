@@ -15,6 +15,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +28,18 @@ INTERNAL_QUEUE = "_dbos_internal_queue"
 _logger = logging.getLogger("polycall.durable")
 
 
+@dataclass(eq=False)
 class Lease:
     """This process's lease, and its eye on those of others."""
 
-    def __init__(
-        self,
-        database: Database,
-        client: DBOSClient,
-        executor_id: str,
-        *,
-        lease_s: float,
-        on_lost: Callable[[], None],
-    ) -> None:
-        self._database = database
-        self._client = client
-        self._id = executor_id
-        self._lease_s = lease_s
-        self._on_lost = on_lost
+    database: Database
+    client: DBOSClient
+    executor_id: str
+    _: KW_ONLY
+    lease_s: float
+    on_lost: Callable[[], None]
+
+    def __post_init__(self) -> None:
         self._host = host_mark()
         self._renewed_at = 0.0
         self._missing_since: dict[str, float] = {}
@@ -59,44 +55,44 @@ class Lease:
         while True:
             try:
                 held = await asyncio.to_thread(self._renew)
-                if not held or loop.time() - self._renewed_at > self._lease_s:
+                if not held or loop.time() - self._renewed_at > self.lease_s:
                     # Somebody may have taken over already.
                     _logger.warning(
-                        "the lease of %s was lost; its runs continue elsewhere", self._id
+                        "the lease of %s was lost; its runs continue elsewhere", self.executor_id
                     )
-                    self._on_lost()
+                    self.on_lost()
                     await asyncio.to_thread(self._register)
                     # What nobody has taken over meanwhile would wait for this process for ever.
-                    await asyncio.to_thread(self._recover, self._id)
+                    await asyncio.to_thread(self._recover, self.executor_id)
                 self._renewed_at = loop.time()
                 await asyncio.to_thread(self.sweep)
             except SQLAlchemyError as error:
                 _logger.warning("the lease could not be renewed: %s", error)
-                if loop.time() - self._renewed_at > self._lease_s:
-                    self._on_lost()
-            await asyncio.sleep(self._lease_s / 4)
+                if loop.time() - self._renewed_at > self.lease_s:
+                    self.on_lost()
+            await asyncio.sleep(self.lease_s / 4)
 
     def end(self) -> None:
         """Give the lease back, and what was not finished to the others."""
-        self._recover(self._id)
-        self._database.change("delete from polycall_executors where id = :id", id=self._id)
+        self._recover(self.executor_id)
+        self.database.change("delete from polycall_executors where id = :id", id=self.executor_id)
 
     def sweep(self) -> None:
         """Take over from dead processes."""
-        rows = self._database.rows(
-            f"select id, host, pid, taken_at, seen, {self._database.now} as now "  # noqa: S608 - our own constant
+        rows = self.database.rows(
+            f"select id, host, pid, taken_at, seen, {self.database.now} as now "  # noqa: S608 - our own constant
             "from polycall_executors where id <> :id",
-            id=self._id,
+            id=self.executor_id,
         )
         for row in rows:
             # One of the future is of a clock that was set back since: a live process renews it.
-            is_late = abs(row["now"] - row["seen"]) > self._lease_s
+            is_late = abs(row["now"] - row["seen"]) > self.lease_s
             if (is_late or self._is_gone(row)) and self._claim(row):
                 count = self._recover(row["id"])
-                self._database.change(
+                self.database.change(
                     "delete from polycall_executors where id = :id and taken_by = :me",
                     id=row["id"],
-                    me=self._id,
+                    me=self.executor_id,
                 )
                 if count > 0:
                     _logger.warning("took %d runs and tasks over from %s", count, row["id"])
@@ -104,24 +100,26 @@ class Lease:
 
     def _sweep_unknown(self, known: set[str]) -> None:
         """Work of processes without a lease: taken over from, and yet at it for a moment more."""
-        pending = self._client.list_workflows(status="PENDING", load_input=False, load_output=False)
-        unknown = {row.executor_id for row in pending if row.executor_id} - known - {self._id}
+        pending = self.client.list_workflows(status="PENDING", load_input=False, load_output=False)
+        unknown = (
+            {row.executor_id for row in pending if row.executor_id} - known - {self.executor_id}
+        )
         now = time.monotonic()
         self._missing_since = {each: self._missing_since.get(each, now) for each in unknown}
         for each, since in list(self._missing_since.items()):
-            if now - since > self._lease_s:
+            if now - since > self.lease_s:
                 self._recover(each)
 
     def _claim(self, row: Mapping[str, Any]) -> bool:
         """Whether it is ours to take over; one that died while it did so is not waited for."""
-        changed = self._database.change(
+        changed = self.database.change(
             "update polycall_executors set taken_by = :me, "  # noqa: S608 - our own constant
-            f"taken_at = {self._database.now} where id = :id and seen = :seen "
-            f"and (taken_by is null or abs({self._database.now} - taken_at) > :lease)",
-            me=self._id,
+            f"taken_at = {self.database.now} where id = :id and seen = :seen "
+            f"and (taken_by is null or abs({self.database.now} - taken_at) > :lease)",
+            me=self.executor_id,
             id=row["id"],
             seen=row["seen"],
-            lease=self._lease_s,
+            lease=self.lease_s,
         )
         return changed == 1
 
@@ -130,30 +128,30 @@ class Lease:
         return row["host"] == self._host and not _runs(row["pid"], row["id"])
 
     def _register(self) -> None:
-        self._database.change("delete from polycall_executors where id = :id", id=self._id)
-        self._database.change(
+        self.database.change("delete from polycall_executors where id = :id", id=self.executor_id)
+        self.database.change(
             "insert into polycall_executors (id, host, pid, seen) "  # noqa: S608 - our own constant
-            f"values (:id, :host, :pid, {self._database.now})",
-            id=self._id,
+            f"values (:id, :host, :pid, {self.database.now})",
+            id=self.executor_id,
             host=self._host,
             pid=os.getpid(),
         )
 
     def _renew(self) -> bool:
-        changed = self._database.change(
-            f"update polycall_executors set seen = {self._database.now} "  # noqa: S608 - our own constant
+        changed = self.database.change(
+            f"update polycall_executors set seen = {self.database.now} "  # noqa: S608 - our own constant
             "where id = :id and taken_by is null",
-            id=self._id,
+            id=self.executor_id,
         )
         return changed == 1
 
     def _recover(self, executor_id: str) -> int:
         """Put back what this executor has; each is given back once, no matter who asks."""
-        rows = self._client.list_workflows(
+        rows = self.client.list_workflows(
             status="PENDING", executor_id=executor_id, load_input=False, load_output=False
         )
         # DBOS has no public name for this outside its own paid service.
-        database = self._client._sys_db  # pyright: ignore[reportPrivateUsage]
+        database = self.client._sys_db  # pyright: ignore[reportPrivateUsage]
         return sum(
             database.reenqueue_for_recovery(row.workflow_id, [executor_id], INTERNAL_QUEUE)
             for row in rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -58,21 +59,21 @@ def search_tool(spec: SearchSpec) -> Tool:
     return Tool(spec.name, "Search the web; gives titles, addresses and excerpts.", parameters)
 
 
+@dataclass(eq=False)
 class WebSearch:
     """The searches of one answer."""
 
-    def __init__(
-        self, spec: SearchSpec, settings: HostedToolSettings, transport: Transport
-    ) -> None:
-        self._spec = spec
-        self._settings = settings
-        self._transport = transport
+    spec: SearchSpec
+    settings: HostedToolSettings
+    transport: Transport
+
+    def __post_init__(self) -> None:
         self._uses = 0
 
     @property
     def name(self) -> str:
         """What the model calls it."""
-        return self._spec.name
+        return self.spec.name
 
     async def run(self, call: ToolCall) -> tuple[ToolResult, str, list[Found], str]:
         """The result for the model; and the query, what was found, and what went wrong."""
@@ -80,8 +81,8 @@ class WebSearch:
         error, found = "", list[Found]()
         if not isinstance(query, str) or not query.strip():
             query, error = "", "the query is missing; nothing was searched"
-        elif self._spec.uses_max is not None and self._uses >= self._spec.uses_max:
-            error = f"at most {self._spec.uses_max} searches are allowed; answer with what is there"
+        elif self.spec.uses_max is not None and self._uses >= self.spec.uses_max:
+            error = f"at most {self.spec.uses_max} searches are allowed; answer with what is there"
         else:
             self._uses += 1
             try:
@@ -93,7 +94,7 @@ class WebSearch:
         return result, query, found, error
 
     async def _found(self, query: str) -> list[Found]:
-        settings = self._settings
+        settings = self.settings
         headers = {"accept": "application/json", **settings.web_search_headers}
         url = settings.web_search
         if "{query}" in url:
@@ -102,7 +103,7 @@ class WebSearch:
             headers["content-type"] = "application/json"
             request = HTTPRequest(url, headers, jsontext.encode_bytes({"query": query}))
         deadlines = Deadlines(settings.connect_s, settings.call_s, settings.call_s)
-        http = await self._transport.open(request, deadlines)
+        http = await self.transport.open(request, deadlines)
         try:
             data = await http.read(size_bytes_max=_BYTES_MAX)
         finally:
@@ -113,7 +114,7 @@ class WebSearch:
             value = jsontext.decode(data)
         except ValueError:
             raise PolycallError("the search engine did not answer with JSON") from None
-        found = [each for each in _results(value) if self._spec.takes(each.url)]
+        found = [each for each in _results(value) if self.spec.takes(each.url)]
         return found[: settings.web_search_results]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -43,27 +44,20 @@ _METADATA_MAX = 16
 _Handler = Callable[["ResponsesRoutes", GatewayRequest, Owner, "re.Match[str]"], Awaitable[None]]
 
 
+@dataclass(eq=False)
 class ResponsesRoutes:
     """Answers the routes below `/v1/responses/` and `/v1/conversations`."""
 
-    def __init__(
-        self,
-        store: Store,
-        keys: Keys,
-        memory: MemoryGuard,
-        background: BackgroundResponses,
-        compaction: Compaction,
-    ) -> None:
-        self._store = store
-        self._keys = keys
-        self._memory = memory
-        self._background = background
-        self._compaction = compaction
+    store: Store
+    keys: Keys
+    memory: MemoryGuard
+    background: BackgroundResponses
+    compaction: Compaction
 
     def configure(self, services: GatewayServices, limits: KeyLimits) -> None:
         """Work by another configuration from the next request on."""
-        self._services = services
-        self._limits = limits
+        self.services = services
+        self.limits = limits
 
     async def serve(self, gateway_request: GatewayRequest) -> None:
         """Answer one request; raises `NotFoundError` for a path that is none of these."""
@@ -75,11 +69,11 @@ class ResponsesRoutes:
             if method != gateway_request.method:
                 allowed.append(method)
                 continue
-            owner = self._keys.owner(
+            owner = self.keys.owner(
                 gateway_request.headers, gateway_request.query, gateway_request.address
             )
             if handler is not _compact:  # which is a generation, and counted as one
-                await self._limits.count_request(owner)
+                await self.limits.count_request(owner)
             await handler(self, gateway_request, owner, match)
             return
         shown = gateway_request.path[:200]
@@ -98,41 +92,21 @@ class ResponsesRoutes:
         its events as they come."""
         owner = client_request.owner
         if client_request.streams:
-            await replay(self._store, self._background, gateway_request, owner, name, after=-1)
+            await replay(self.store, self.background, gateway_request, owner, name, after=-1)
             return
-        response = await self._services.items.find(owner.id, name)
+        response = await self.services.items.find(owner.id, name)
         if response is None:
             raise missing(name)
         await _send(gateway_request, response)
 
     @property
-    def services(self) -> GatewayServices:
-        """Of the present configuration."""
-        return self._services
-
-    @property
     def conversations(self) -> Conversations:
         """Those of all keys."""
-        return self._services.items.conversations
-
-    @property
-    def background(self) -> BackgroundResponses:
-        """Answers that this process works on."""
-        return self._background
-
-    @property
-    def compaction(self) -> Compaction:
-        """Makes conversations short."""
-        return self._compaction
-
-    @property
-    def store(self) -> Store:
-        """Where all of it lies."""
-        return self._store
+        return self.services.items.conversations
 
     async def body(self, gateway_request: GatewayRequest, bytes_max: int = KEPT_BYTES_MAX) -> JSON:
         """The body, an object; empty where there is none."""
-        data = await read_body(gateway_request, self._services.server, self._memory, bytes_max)
+        data = await read_body(gateway_request, self.services.server, self.memory, bytes_max)
         if not data:
             return {}
         try:
