@@ -11,6 +11,7 @@ import builtins
 import contextvars
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import msgspec
@@ -101,23 +102,18 @@ def raised(text: str, error: Exception | None) -> Exception:
     return kind(text.removeprefix(name).removeprefix(": "))
 
 
+@dataclass(eq=False)
 class Nested:
     """The functions of one program, and the record of its calls."""
 
-    def __init__(
-        self,
-        run: ProgramRun,
-        execute: Execute,
-        capture: ResultCapture,
-        catalogue: Catalogue,
-        *,
-        observe: Callable[[ToolResult], None] = lambda _: None,
-    ) -> None:
-        self.run = run
-        self._execute = execute
-        self._capture = capture
-        self._catalogue = catalogue
-        self._observe = observe
+    run: ProgramRun
+    execute: Execute
+    capture: ResultCapture
+    catalogue: Catalogue
+    _: KW_ONLY
+    observe: Callable[[ToolResult], None] = lambda _: None
+
+    def __post_init__(self) -> None:
         self._context = contextvars.copy_context()
         self._made = 0
         self._paused: list[tuple[str, tuple[Any, ...], dict[str, Any], ToolCall]] = []
@@ -133,10 +129,9 @@ class Nested:
     def functions(self) -> dict[str, Callable[..., Awaitable[Any]]]:
         """By name, what the program can await."""
         tools = {
-            name: self._function(signature)
-            for name, signature in self._catalogue.signatures.items()
+            name: self._function(signature) for name, signature in self.catalogue.signatures.items()
         }
-        return {**tools, **self._catalogue.helpers()}
+        return {**tools, **self.catalogue.helpers()}
 
     def pending(self, calls: Sequence[Call]) -> list[PendingCall]:
         """The calls whose result comes later, with the numbers that the journal gave them."""
@@ -155,7 +150,7 @@ class Nested:
         known = {each.call.id for each in self.run.calls}
         replayed: list[NestedCall] = []
         for made in calls:
-            signature = self._catalogue.signatures.get(made.name)
+            signature = self.catalogue.signatures.get(made.name)
             if not made.replayed or signature is None or self._id(made.id) in known:
                 continue
             text = jsontext.encode(signature.arguments(made.args, made.kwargs))
@@ -197,18 +192,18 @@ class Nested:
         if call.id in self._answers:
             result = _given(call, self._answers[call.id])
         else:
-            result = await self._execute(call)
-            if self._capture.take_pause(call.id):
+            result = await self.execute(call)
+            if self.capture.take_pause(call.id):
                 raise Pause
         self.run.calls[place] = NestedCall(call, result, time.monotonic() - started)
-        self._observe(result)
+        self.observe(result)
         await emit(self.run.calls[place])
         if call.id in self._answers:
             if result.is_error:
                 raise ToolError(result.text)
             answer = self._answers[call.id]
             return answer if isinstance(answer, str) else data_of(result, answer)
-        return self._capture.take_data(result)
+        return self.capture.take_data(result)
 
 
 def _given(call: ToolCall, answer: Any) -> ToolResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from typing import TypeAlias
 from urllib.parse import parse_qs
@@ -28,27 +29,20 @@ _GEMINI_PREFIXES = ("/v1/models/", "/v1beta/models/", "/v1beta1/models/")
 _MODEL_LISTS = ("/v1/models", "/v1beta/models", "/api/tags")
 
 
+@dataclass(eq=False)
 class Lookups:
     """Answers what is no generation.  `configure` it before the first."""
 
-    def __init__(
-        self,
-        store: Store,
-        keys: Keys,
-        limits: KeyLimits,
-        slot: WorkerSlot,
-        *,
-        is_draining: Callable[[], bool],
-        dialect_of: Callable[[GatewayRequest], Dialect],
-        read: Callable[[GatewayRequest], Awaitable[bytes]],
-    ) -> None:
-        self._store = store
-        self._keys = keys
-        self._limits = limits
-        self._slot = slot
-        self._is_draining = is_draining
-        self._dialect_of = dialect_of
-        self._read = read
+    store: Store
+    keys: Keys
+    limits: KeyLimits
+    slot: WorkerSlot
+    _: KW_ONLY
+    is_draining: Callable[[], bool]
+    dialect_of: Callable[[GatewayRequest], Dialect]
+    read: Callable[[GatewayRequest], Awaitable[bytes]]
+
+    def __post_init__(self) -> None:
         self.administration_paths: Callable[[], JSON] = dict  # of OpenAPI
         self._document = b""  # made once: strangers may ask for it
         self._gets: dict[str, Handler] = {
@@ -78,20 +72,20 @@ class Lookups:
         await _send(gateway_request, {"status": "ok"})
 
     async def ready(self, gateway_request: GatewayRequest) -> None:
-        is_ready = not self._is_draining() and await self._store.is_writable()
+        is_ready = not self.is_draining() and await self.store.is_writable()
         state = "ok"
         if not is_ready:
-            state = "draining" if self._is_draining() else "the store is unreachable"
+            state = "draining" if self.is_draining() else "the store is unreachable"
         body: JSON = {"status": state}
-        if self._slot.shared_metrics.slots > 1:
-            body["workers"] = self._slot.shared_metrics.serving()
+        if self.slot.shared_metrics.slots > 1:
+            body["workers"] = self.slot.shared_metrics.serving()
         await _send(gateway_request, body, status=200 if is_ready else 503)
 
     async def metrics(self, gateway_request: GatewayRequest) -> None:
-        self._keys.owner(gateway_request.headers, gateway_request.query, gateway_request.address)
-        shared_metrics = self._slot.shared_metrics
+        self.keys.owner(gateway_request.headers, gateway_request.query, gateway_request.address)
+        shared_metrics = self.slot.shared_metrics
         text = exposition(
-            self._slot.everybody(),
+            self.slot.everybody(),
             workers=shared_metrics.serving(),
             restarts=shared_metrics.restarts(),
         )
@@ -115,30 +109,30 @@ class Lookups:
         return await self._catalogue.models([])
 
     async def list_models(self, gateway_request: GatewayRequest) -> None:
-        owner = self._keys.owner(
+        owner = self.keys.owner(
             gateway_request.headers, gateway_request.query, gateway_request.address
         )
-        await self._limits.count_request(owner)
+        await self.limits.count_request(owner)
         client_request = parse_qs(gateway_request.query.decode("latin-1")).get("supports", [])
         supports = [name for text in client_request for name in text.split(",") if name]
         found = [
             model for model in await self._catalogue.models(supports) if owner.may_use(model.name)
         ]
-        render = models.LISTS.get(self._dialect_of(gateway_request).NAME, models.openai_list)
+        render = models.LISTS.get(self.dialect_of(gateway_request).NAME, models.openai_list)
         await _send(gateway_request, render(found))
 
     async def running(self, gateway_request: GatewayRequest) -> None:
         """`/api/ps`: no model is loaded here."""
-        self._keys.owner(gateway_request.headers, gateway_request.query, gateway_request.address)
+        self.keys.owner(gateway_request.headers, gateway_request.query, gateway_request.address)
         await _send(gateway_request, {"models": []})
 
     async def show(self, gateway_request: GatewayRequest) -> None:
         """`/api/show`: one model for Ollama's clients, which ask it for `capabilities`."""
-        owner = self._keys.owner(
+        owner = self.keys.owner(
             gateway_request.headers, gateway_request.query, gateway_request.address
         )
-        await self._limits.count_request(owner)
-        data = await self._read(gateway_request)
+        await self.limits.count_request(owner)
+        data = await self.read(gateway_request)
         try:
             body = request_reader.object(jsontext.decode(data), "")
         except ValueError as error:
@@ -148,14 +142,14 @@ class Lookups:
         await _send(gateway_request, models.ollama_details(await self._catalogue.model(name)))
 
     async def one_model(self, gateway_request: GatewayRequest) -> None:
-        owner = self._keys.owner(
+        owner = self.keys.owner(
             gateway_request.headers, gateway_request.query, gateway_request.address
         )
-        await self._limits.count_request(owner)
+        await self.limits.count_request(owner)
         name = gateway_request.path.partition("/models/")[2]
         check_allowed(owner, name)
         model = await self._catalogue.model(name)
-        render = models.SHAPES.get(self._dialect_of(gateway_request).NAME, models.openai_model)
+        render = models.SHAPES.get(self.dialect_of(gateway_request).NAME, models.openai_model)
         await _send(gateway_request, render(model))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import KW_ONLY, dataclass
 
 from msgspec.structs import replace
 
@@ -69,33 +70,25 @@ _ENDS: dict[EndReason, FinishReason] = {
 }
 
 
+@dataclass(eq=False)
 class HostedTurn:
     """One request and its answer."""
 
-    def __init__(
-        self,
-        client_request: ClientRequest,
-        gateway_request: GatewayRequest,
-        services: GatewayServices,
-        account: RequestUsage,
-        *,
-        protocol: HostedProtocol,
-        plan: Plan,
-        settings: HostedToolSettings,
-        store: Store,
-    ) -> None:
-        self._client_request = client_request
-        self._gateway_request = gateway_request
-        self._services = services
-        self._account = account
-        self._protocol = protocol
-        self._plan = plan
-        self._settings = settings
-        self._store = store
-        self._owner = client_request.owner.id
-        self._approvals = Approvals(store, self._owner)
+    client_request: ClientRequest
+    gateway_request: GatewayRequest
+    services: GatewayServices
+    account: RequestUsage
+    _: KW_ONLY
+    protocol: HostedProtocol
+    plan: Plan
+    settings: HostedToolSettings
+    store: Store
+
+    def __post_init__(self) -> None:
+        self._owner = self.client_request.owner.id
+        self._approvals = Approvals(self.store, self._owner)
         self._answer = MergedAnswer(
-            client_request.dialect.NAME, gateway_request.id, client_request.model
+            self.client_request.dialect.NAME, self.gateway_request.id, self.client_request.model
         )
         self._offered: dict[str, Offered] = {}
         self._search: WebSearch | None = None
@@ -108,30 +101,28 @@ class HostedTurn:
 
     async def run(self, carried: CarriedRequest) -> None:
         """The whole of it."""
-        request, warnings = for_several_steps(self._plan.request)
+        request, warnings = for_several_steps(self.plan.request)
         self._warnings += warnings
         async with AsyncExitStack() as stack:
             definitions: dict[str, list[JSON]] = {}
-            if self._plan.servers:
-                found = opened(self._plan.servers, self._settings, self._store, self._owner)
+            if self.plan.servers:
+                found = opened(self.plan.servers, self.settings, self.store, self._owner)
                 self._offered, definitions, notices = await stack.enter_async_context(found)
                 self._warnings += [Warning("unsupported", "mcp", notice) for notice in notices]
             tools = [*request.tools, *(each.tool for each in self._offered.values())]
-            if self._plan.search is not None:
-                self._search = WebSearch(
-                    self._plan.search, self._settings, self._services.transport
-                )
-                tools.append(search_tool(self._plan.search))
+            if self.plan.search is not None:
+                self._search = WebSearch(self.plan.search, self.settings, self.services.transport)
+                tools.append(search_tool(self.plan.search))
             _check_names([tool.name for tool in tools])
             request = replace(request, tools=tools)
             model = RoutedModel(
-                self._client_request, carried, self._gateway_request, self._services, self._account
+                self.client_request, carried, self.gateway_request, self.services, self.account
             )
             self._sender = Sender(
-                self._client_request,
-                self._gateway_request,
-                self._services,
-                self._account,
+                self.client_request,
+                self.gateway_request,
+                self.services,
+                self.account,
                 lambda: (model.stop_name, [*self._warnings, *model.warnings]),
             )
             async with self._sender.sending():
@@ -153,9 +144,9 @@ class HostedTurn:
             for part in message.parts
             if isinstance(part, Opaque) and part.kind == "mcp_list_tools"
         }
-        for spec in self._plan.servers:
+        for spec in self.plan.servers:
             if spec.label not in seen:
-                parts = self._protocol.listed(spec, definitions.get(spec.label, []))
+                parts = self.protocol.listed(spec, definitions.get(spec.label, []))
                 await self._send(self._answer.parts(parts))
 
     async def _answered(self, messages: list[Message]) -> list[Message]:
@@ -191,7 +182,7 @@ class HostedTurn:
             kept += [Message("assistant", [call]), Message("tool", [result])]
             offered = self._offered.get(name)
             if consent.is_given and offered is not None:
-                parts = self._protocol.ran(
+                parts = self.protocol.ran(
                     offered.spec, offered.name, call, result, consent=consent.name
                 )
                 await self._send(self._answer.parts(parts))
@@ -199,7 +190,7 @@ class HostedTurn:
 
     async def _compacted(self, request: Request, model: RoutedModel) -> Request:
         """The request, made short by the model where it asks for that and is too long."""
-        spec = self._plan.compaction
+        spec = self.plan.compaction
         if spec is None:
             return request
         request = replace(request, messages=from_compaction(request.messages))
@@ -210,7 +201,7 @@ class HostedTurn:
         if asked.stream:
             async with model.stream_request(asked) as stream:
                 async for _ in stream:
-                    self._gateway_request.heard_at = time.monotonic()
+                    self.gateway_request.heard_at = time.monotonic()
             response = stream.response
         else:
             response = await model.generate_request(asked)
@@ -219,8 +210,8 @@ class HostedTurn:
         tokens = tokens_of(division.old)
         detail = f"the model's summary stands for ~{tokens} tokens of the conversation"
         self._warnings.append(Warning("emulated", "context_management", detail))
-        sealed = self._services.items.seal_summary(self._owner, summary, is_all=True)
-        await self._send(self._answer.parts(self._protocol.compacted(summary, sealed)))
+        sealed = self.services.items.seal_summary(self._owner, summary, is_all=True)
+        await self._send(self._answer.parts(self.protocol.compacted(summary, sealed)))
         self._end = "pause" if spec.pauses else None
         return replace(request, messages=division.shortened(summary))
 
@@ -234,11 +225,11 @@ class HostedTurn:
                 return "finished"
             return Turn(replace(request, messages=messages), self._execute)
 
-        limits = Limits(steps=self._settings.steps)
+        limits = Limits(steps=self.settings.steps)
         events = run_tools(model, request, self._execute, limits=limits, prepare=prepare)
         async with aclosing(events):
             async for event in events:
-                self._gateway_request.heard_at = time.monotonic()
+                self.gateway_request.heard_at = time.monotonic()
                 match event:
                     case ModelEvent():
                         await self._send(self._answer.step(self._embedded(event.event)))
@@ -257,12 +248,12 @@ class HostedTurn:
 
     def _embedded(self, event: Event) -> Event:
         """The event with the state of its model where the client will bring it back from."""
-        attempt = self._account.attempt
+        attempt = self.account.attempt
         if isinstance(event, ResponseStart) and attempt is not None:
             target = attempt.target
             origin = Origin(attempt.dialect.NAME, target.provider.name, target.model)
-            client = self._client_request.dialect.NAME
-            self._embedder = Embedder(self._services.carrier, origin, self._owner, client)
+            client = self.client_request.dialect.NAME
+            self._embedder = Embedder(self.services.carrier, origin, self._owner, client)
         if self._embedder is None:
             return event
         shown = self._embedder.event(event)
@@ -275,7 +266,7 @@ class HostedTurn:
     async def _execute(self, call: ToolCall) -> ToolResult:
         if self._search is not None and call.name == self._search.name:
             result, query, found, error = await self._search.run(call)
-            self._shown[call.id] = self._protocol.searched(query, found, error)
+            self._shown[call.id] = self.protocol.searched(query, found, error)
             return result
         offered = self._offered.get(call.name)
         if offered is None:
@@ -283,11 +274,11 @@ class HostedTurn:
             return ToolResult(call.id, [Text(_LATER)], name=call.name)
         if offered.spec.needs_consent(offered.name):
             name = await self._approvals.ask(offered.spec.label, offered.name, call)
-            self._shown[call.id] = self._protocol.asked(offered.spec, offered.name, call, name)
+            self._shown[call.id] = self.protocol.asked(offered.spec, offered.name, call, name)
             self._end = self._end or "stop"
             return ToolResult(call.id, [Text(_LATER)], name=call.name)
         result = await self._run_mcp(call)
-        self._shown[call.id] = self._protocol.ran(offered.spec, offered.name, call, result)
+        self._shown[call.id] = self.protocol.ran(offered.spec, offered.name, call, result)
         return result
 
     async def _run_mcp(self, call: ToolCall) -> ToolResult:
@@ -295,9 +286,9 @@ class HostedTurn:
         if offered is None:
             words = f"there is no tool {call.name!r} any more; nothing was run"
             return ToolResult(call.id, [Text(words)], is_error=True, name=call.name)
-        context: ToolContext[None] = ToolContext(deps=None, model=self._client_request.model)
+        context: ToolContext[None] = ToolContext(deps=None, model=self.client_request.model)
         own = replace(call, name=offered.name, namespace="")
-        deadline_s = self._settings.call_s
+        deadline_s = self.settings.call_s
         result = await execute(own, offered.toolset, context=context, deadline_s=deadline_s)
         result, warnings = for_the_model(result)
         self._warnings += warnings

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import NoReturn
 
 from msgspec import Struct
@@ -50,25 +51,19 @@ class _Worker:
         self.failures = 0  # in a row, soon after the start
 
 
+@dataclass(eq=False)
 class Supervisor:
     """Runs `work` in as many processes as the configuration says, until a signal."""
 
-    def __init__(
-        self,
-        config: Config,
-        bound: socket.socket,
-        *,
-        work: Callable[[Config, Post], None],
-        reread: Callable[[Config], Config | None],
-        announce: Callable[[int], None],
-    ) -> None:
-        """`reread` gives the changed configuration, or `None` where it has mistakes."""
-        self._config = config
-        self._bound = bound
-        self._work = work
-        self._reread = reread
-        self._announce = announce
-        self._workers = [_Worker(number) for number in range(config.server.workers)]
+    config: Config
+    bound: socket.socket
+    _: KW_ONLY
+    work: Callable[[Config, Post], None]
+    reread: Callable[[Config], Config | None]  # `None` where the file has mistakes
+    announce: Callable[[int], None]
+
+    def __post_init__(self) -> None:
+        self._workers = [_Worker(number) for number in range(self.config.server.workers)]
         self._shared_metrics = SharedMetrics(len(self._workers))
         self._lifeline = os.pipe()
         self._was_up = False
@@ -106,14 +101,14 @@ class Supervisor:
 
     def _take(self, number: signal.Signals) -> None:
         if number == signal.SIGHUP:
-            changed = self._reread(self._config)
+            changed = self.reread(self.config)
             if changed is not None:
-                self._config = changed
+                self.config = changed
                 self._send(signal.SIGHUP)
         elif number in (signal.SIGINT, signal.SIGTERM):
             if self._ends_by is None:
-                self._ends_by = time.monotonic() + self._config.server.drain_s + _KILL_AFTER_S
-                self._bound.close()
+                self._ends_by = time.monotonic() + self.config.server.drain_s + _KILL_AFTER_S
+                self.bound.close()
             self._send(number)
 
     def _send(self, number: signal.Signals) -> None:
@@ -124,7 +119,7 @@ class Supervisor:
     def _announce_once(self) -> None:
         if not self._was_up and self._shared_metrics.serving() == len(self._workers):
             self._was_up = True
-            self._announce(self._bound.getsockname()[1])
+            self.announce(self.bound.getsockname()[1])
 
     # Births and deaths
 
@@ -147,7 +142,7 @@ class Supervisor:
             os.close(supervisors_end)
             # SIGHUP waits until there is somebody to take it.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, set(_SIGNALS) - {signal.SIGHUP})
-            self._work(self._config, Post(WorkerSlot(self._shared_metrics, number), lifeline))
+            self.work(self.config, Post(WorkerSlot(self._shared_metrics, number), lifeline))
             status = 0
         except PolycallError as error:
             print(f"polycall: {error}", file=sys.stderr)

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from msgspec.structs import replace
@@ -85,41 +86,32 @@ _ENDS: dict[EndReason, FinishReason] = {
 _END_KEYS = ("stop_sequence", "stop_details")
 
 
+@dataclass(eq=False)
 class ProgramTurn:
     """One request and its answer."""
 
-    def __init__(
-        self,
-        requested: ClientRequest,
-        gateway_request: GatewayRequest,
-        services: GatewayServices,
-        account: RequestUsage,
-        *,
-        protocol: ProgramProtocol,
-        records: Records,
-        open_sandbox: Callable[[], Awaitable[Sandbox]],
-        steps_max: int,
-        turn: Callable[[], AbstractAsyncContextManager[None]],
-        own: Sequence[FunctionTool[..., Any]] = (),
-    ) -> None:
-        """`turn` is one of those that a key has for programs; `own` are tools that run here."""
-        self._own = own
-        self._client_request = requested
-        self._gateway_request = gateway_request
-        self._services = services
-        self._account = account
-        self._protocol = protocol
-        self._records = records
-        self._open_sandbox = open_sandbox
+    requested: ClientRequest
+    gateway_request: GatewayRequest
+    services: GatewayServices
+    account: RequestUsage
+    _: KW_ONLY
+    protocol: ProgramProtocol
+    records: Records
+    open_sandbox: Callable[[], Awaitable[Sandbox]]
+    steps_max: int
+    turn: Callable[[], AbstractAsyncContextManager[None]]  # one of those that a key has
+    own: Sequence[FunctionTool[..., Any]] = ()  # tools that run here
+
+    def __post_init__(self) -> None:
         self._sandbox: Sandbox | None = None
-        self._steps_max = steps_max
-        self._turn = turn
         self._stack = AsyncExitStack()  # what is held until the answer ends
         self._entering = asyncio.Lock()
         self._has_turn = False
         self._ready: list[Session] = []
-        self._owner = requested.owner.id
-        self._answer = MergedAnswer(requested.dialect.NAME, gateway_request.id, requested.model)
+        self._owner = self.requested.owner.id
+        self._answer = MergedAnswer(
+            self.requested.dialect.NAME, self.gateway_request.id, self.requested.model
+        )
         self._tools: dict[str, Tool] = {}  # the client's, by the names that the model knows
         self._record_id = ""  # of the program that goes on
         self._program_call = ""  # the model's call that is this program
@@ -131,28 +123,28 @@ class ProgramTurn:
     async def run(self, carried: CarriedRequest, calling: str) -> bool:
         """The whole of it; false where nothing was done, since calls are better made directly."""
         requested = carried.request
-        request, self._tools = without_namespaces(self._protocol.without_programs(requested))
-        found = await self._records.load(self._owner, records_in(request.messages))
+        request, self._tools = without_namespaces(self.protocol.without_programs(requested))
+        found = await self.records.load(self._owner, records_in(request.messages))
         check_calls(requested.messages, found)
         self._container = await self._find_container(requested, found)
         model = RoutedModel(
-            self._client_request, carried, self._gateway_request, self._services, self._account
+            self.requested, carried, self.gateway_request, self.services, self.account
         )
         async with self._stack:
             waiting = {name: record for name, record in found.items() if record.waits}
             self._programs = await self._make_programs(request, calling)
-            is_plain = not found and not self._protocol.shows_programs
-            may_be_direct = is_plain and not self._own
+            is_plain = not found and not self.protocol.shows_programs
+            may_be_direct = is_plain and not self.own
             if may_be_direct and await self._goes_directly(request, calling):
                 return False
             request, warnings = for_several_steps(request)
             if calling != "direct" or found:
-                self._sandbox = self._sandbox or await self._open_sandbox()
+                self._sandbox = self._sandbox or await self.open_sandbox()
             self._sender = Sender(
-                self._client_request,
-                self._gateway_request,
-                self._services,
-                self._account,
+                self.requested,
+                self.gateway_request,
+                self.services,
+                self.account,
                 lambda: (model.stop_name, [*warnings, *model.warnings]),
             )
             async with self._sender.sending():
@@ -169,7 +161,7 @@ class ProgramTurn:
 
     async def _find_container(self, request: Request, found: dict[str, Record]) -> Container:
         """The container that the client names, or a new one."""
-        if not self._protocol.keeps_sessions:
+        if not self.protocol.keeps_sessions:
             return Container("")
         given = container_of(request)
         if not given:
@@ -177,7 +169,7 @@ class ProgramTurn:
             return Container(known[-1] if known else shown_id("container", new_id()))
         # Only what may be an id of ours is looked up: a database may not even take other text.
         is_own = read_id(given) is not None
-        container = await self._records.load_container(self._owner, given) if is_own else None
+        container = await self.records.load_container(self._owner, given) if is_own else None
         if container is None:
             raise InvalidRequestError(
                 f"the container {given!r} is not there: it has expired, or is not this key's",
@@ -190,12 +182,12 @@ class ProgramTurn:
     async def _went_on(self, requested: Request, name: str, record: Record) -> Record:
         """The record with its results; where it waits for more, those calls are shown."""
         if record.paused is not None:
-            self._protocol.check_answers(requested, record.container)
+            self.protocol.check_answers(requested, record.container)
         self._record_id = name
         given = answers_to(requested.messages, name, record)
         if given:
             resumed = await self._resumed(record, given)
-            record = await self._records.change(self._owner, name, record, resumed)
+            record = await self.records.change(self._owner, name, record, resumed)
             if record == resumed and record.ended:
                 # Here, as the answer may fail yet and the client come back: it would be lost.
                 await self._save_container()
@@ -241,9 +233,9 @@ class ProgramTurn:
                 messages=messages,
                 waits=self._waits_of(paused, first),
                 paused=paused,
-                expires=self._records.expires_at(),
+                expires=self.records.expires_at(),
             )
-        ended = self._protocol.ended(self._record_id, result)
+        ended = self.protocol.ended(self._record_id, result)
         messages = with_result(messages, result)
         return replace(record, messages=messages, waits=[], paused=None, ended=ended)
 
@@ -253,8 +245,8 @@ class ProgramTurn:
         def new_session() -> Session:
             return self._ready.pop() if self._ready else self._session()
 
-        model = self._client_request.model
-        programs = programs_for(request, model, calling, new_session, self._own)
+        model = self.requested.model
+        programs = programs_for(request, model, calling, new_session, self.own)
         return await self._stack.enter_async_context(programs)
 
     def _session(self) -> Session:
@@ -263,7 +255,7 @@ class ProgramTurn:
 
     async def _take_turn(self) -> None:
         if not self._has_turn:
-            await self._stack.enter_async_context(self._turn())
+            await self._stack.enter_async_context(self.turn())
             self._has_turn = True
 
     async def _run_program(self, call: ToolCall) -> ToolResult:
@@ -292,16 +284,16 @@ class ProgramTurn:
         form, reason = decision.form, decision.reason
         if form == "code" and calling == "auto":
             try:
-                self._sandbox = await self._open_sandbox()
+                self._sandbox = await self.open_sandbox()
             except InvalidRequestError as error:
                 form, reason = "direct", error.message
         note = " ".join(f"{form}; {reason}".split())
-        self._gateway_request.notes.append((b"polycall-calling", note.encode("ascii", "replace")))
+        self.gateway_request.notes.append((b"polycall-calling", note.encode("ascii", "replace")))
         return form == "direct"
 
     async def _loop(self, request: Request, model: RoutedModel) -> None:
         self._kept = len(request.messages)
-        self._record_id = ""
+        self._record_id = ""  # of the program that goes on
 
         async def prepare(messages: list[Message], steps: list[LoopStep]) -> Turn | EndReason:
             if self._is_waiting:
@@ -309,11 +301,11 @@ class ProgramTurn:
             turn = await self._programs.prepare(request, messages, steps)
             return replace(turn, execute=self._execute) if isinstance(turn, Turn) else turn
 
-        limits = Limits(steps=self._steps_max)
+        limits = Limits(steps=self.steps_max)
         events = run_tools(model, request, self._execute, limits=limits, prepare=prepare)
         async with aclosing(events):
             async for event in events:
-                self._gateway_request.heard_at = time.monotonic()
+                self.gateway_request.heard_at = time.monotonic()
                 match event:
                     case ModelEvent():
                         await self._sender.send(self._answer.step(event.event))
@@ -338,14 +330,12 @@ class ProgramTurn:
 
     async def _began(self, call: ToolCall) -> None:
         code = (call.arguments or {}).get("code", "")
-        await self._sender.send(
-            self._answer.parts(self._protocol.began(self._record_id, str(code)))
-        )
+        await self._sender.send(self._answer.parts(self.protocol.began(self._record_id, str(code))))
 
     async def _ended(self, result: ToolResult) -> None:
         paused = self._programs.paused
         if paused is None or paused.call_id != result.call_id:
-            parts = self._protocol.ended(self._record_id, result)
+            parts = self.protocol.ended(self._record_id, result)
             await self._sender.send(self._answer.parts(parts))
 
     async def _execute(self, call: ToolCall) -> ToolResult:
@@ -355,7 +345,7 @@ class ProgramTurn:
             self._waiting.append(call)
             return ToolResult(call.id, [Text(_LATER)], name=call.name)
         is_second = call.name == RUN_CODE and not self._is_the_program(call)
-        if is_second and self._protocol.shows_programs:
+        if is_second and self.protocol.shows_programs:
             return ToolResult(call.id, [Text(_ONE_PROGRAM)], is_error=True, name=RUN_CODE)
         if call.name == RUN_CODE:
             return await self._run_program(call)
@@ -368,23 +358,23 @@ class ProgramTurn:
         if paused is not None:
             waits += self._waits_of(paused, len(waits) + 1)
         name, self._record_id, self._program_call = self._record_id, "", ""
-        if not waits and not (name and self._protocol.shows_programs):
+        if not waits and not (name and self.protocol.shows_programs):
             return  # the client sees no sign of it; the next sign stands for this as well
         name = name or new_id()
         record = Record(
             messages[self._kept :],
             waits,
             paused,
-            expires=self._records.expires_at(),
+            expires=self.records.expires_at(),
             container=self._container.id,
         )
-        await self._records.save(self._owner, name, record)
+        await self.records.save(self._owner, name, record)
         self._kept = len(messages)
         if waits:
             await self._show_calls(name, record)
 
     def _waits_of(self, paused: PausedProgram, first: int) -> list[Shown]:
-        requested = self._client_request.request
+        requested = self.requested.request
         one_at_a_time = requested is not None and requested.parallel_tool_calls is False
         pending = paused.pending[:1] if one_at_a_time else paused.pending
         return [Shown(number, call.id) for number, call in enumerate(pending, start=first)]
@@ -403,9 +393,9 @@ class ProgramTurn:
             if tool is not None and tool.namespace:
                 call = replace(call, name=tool.name, namespace=tool.namespace)
             is_nested = pending is not None
-            part = self._protocol.call(name, wait.number, call, from_program=is_nested)
-            sealed = self._services.carrier.seal_id(
-                part.id, self._owner, self._client_request.dialect.NAME
+            part = self.protocol.call(name, wait.number, call, from_program=is_nested)
+            sealed = self.services.carrier.seal_id(
+                part.id, self._owner, self.requested.dialect.NAME
             )
             shown.append(replace(part, metadata={**part.metadata, **sealed}))
         await self._sender.send(self._answer.parts([*shown]))
@@ -422,8 +412,8 @@ class ProgramTurn:
     async def _finish(self, reason: FinishReason, last: Response | None = None) -> None:
         """The end; what the last answer says of it counts where it speaks the client's language."""
         expires = await self._save_container()
-        state = self._protocol.state(self._container.id, expires)
-        name, raw = self._client_request.dialect.NAME, ""
+        state = self.protocol.state(self._container.id, expires)
+        name, raw = self.requested.dialect.NAME, ""
         if last is not None and name in last.metadata | last.usage.metadata:
             raw, own = last.raw_finish_reason, last.metadata.get(name, {})
             said = {key: own[key] for key in _END_KEYS if key in own}
@@ -432,9 +422,9 @@ class ProgramTurn:
 
     async def _save_container(self) -> float:
         """Keep what ran in the client's container, if it has one; gives when that expires."""
-        container, expires = self._container, self._records.expires_at()
+        container, expires = self._container, self.records.expires_at()
         if container.id:
             journal = "" if self._programs.paused is not None else self._programs.journal
             kept = Container(container.id, expires, journal or container.journal)
-            await self._records.save_container(self._owner, kept)
+            await self.records.save_container(self._owner, kept)
         return expires

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -54,34 +55,24 @@ _NOTHING = VoiceUsage()
 _STARTS = (".delta", "inlineData")  # the first of a reply is when it begins to be heard
 
 
+@dataclass(eq=False)
 class Meter:
     """Reads along, writes rows, and ends the session where its key may use no more."""
 
-    def __init__(
-        self,
-        route: ClientRoute,
-        target: Target,
-        voice: Voice,
-        owner: Owner,
-        *,
-        row: LedgerRow,
-        write: Callable[[LedgerRow], None],
-        costs: Costs,
-        limits: SessionLimits,
-        check_key: Callable[[], object],
-    ) -> None:
-        """`row` is what all rows of the session have; `check_key` raises where the key is over."""
-        self._route = route
-        self.target = target
-        self._voice = voice
-        self._owner = owner
-        self._row = row
-        self._write = write
-        self._costs = costs
-        self._limits = limits
-        self._check_key = check_key
-        self._codec = make_codec(voice)
-        self._price = voice.price
+    route: ClientRoute
+    target: Target
+    voice: Voice
+    owner: Owner
+    _: KW_ONLY
+    row: LedgerRow  # what all rows of the session have
+    write: Callable[[LedgerRow], None]
+    costs: Costs
+    limits: SessionLimits
+    check_key: Callable[[], object]  # raises where the key is over
+
+    def __post_init__(self) -> None:
+        self._codec = make_codec(self.voice)
+        self._price = self.voice.price
         self._used = _NOTHING  # since the last row
         self._reported = _NOTHING  # by a voice that counts from its beginning
         self._calls = 0
@@ -101,7 +92,7 @@ class Meter:
     @property
     def is_owed(self) -> bool:
         """Whether the provider has yet to say what something used."""
-        if self._voice.billing == "seconds":
+        if self.voice.billing == "seconds":
             return not self._is_closed
         return bool(self._replies)
 
@@ -112,14 +103,14 @@ class Meter:
 
     def to_provider(self, frame: bytes) -> bytes:
         """A frame of the client, with the provider's own name of the model."""
-        return self._route.to_provider(frame, self._row.asked, self.target.model)
+        return self.route.to_provider(frame, self.row.asked, self.target.model)
 
     def see(self, frame: str | bytes) -> None:
         """A frame of the provider."""
         text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
         if self._replies and not self._first_at and any(mark in text for mark in _STARTS):
             self._first_at = time.monotonic()
-        if any(mark in text for mark in self._route.marks):
+        if any(mark in text for mark in self.route.marks):
             for signal in self._codec.decode(text):
                 self._take(signal)
             if '"session.updated"' in text:
@@ -166,17 +157,17 @@ class Meter:
             model = body["session"]["audio"]["input"]["transcription"]["model"]
         except (ValueError, KeyError, TypeError):
             return  # it is no settings of ours to read
-        if self._voice.price is not None and model != self._voice.transcriber:
+        if self.voice.price is not None and model != self.voice.transcriber:
             nothing = {"transcription_minute": None, "transcription_input": None}
-            self._price = replace(self._voice.price, **nothing, transcription_output=None)
+            self._price = replace(self.voice.price, **nothing, transcription_output=None)
         else:
-            self._price = self._voice.price
+            self._price = self.voice.price
 
     def _count(self, usage: VoiceUsage) -> None:
         if usage == _NOTHING:
             return
         self._used += usage
-        if not self._owner.is_metered:
+        if not self.owner.is_metered:
             return
         tokens = usage.tokens
         self._owed_tokens += tokens.input_tokens + tokens.output_tokens
@@ -188,7 +179,7 @@ class Meter:
     def _cost(self, usage: VoiceUsage) -> Decimal | None:
         provider, model = self.target.provider, self.target.model
         if model in provider.prices:
-            return self._costs.known(provider, model, usage.tokens)
+            return self.costs.known(provider, model, usage.tokens)
         return cost_usd(usage, self._price)
 
     def flush(self, outcome: str, *, began: float | None = None, words: str = "") -> None:
@@ -200,10 +191,10 @@ class Meter:
         began = self._row_at if began is None else began
         self.rows += 1
         first_ms = (self._first_at - began) * 1000 if self._first_at > began else None
-        self._write(
+        self.write(
             replace(
-                self._row,
-                id=f"{self._row.id}-{self.rows}",
+                self.row,
+                id=f"{self.row.id}-{self.rows}",
                 created=time.time(),
                 outcome=outcome,
                 input_tokens=tokens.input_tokens if is_known else None,
@@ -238,9 +229,9 @@ class Meter:
                 async with asyncio.timeout(WATCH_S):
                     await self._wakes.wait()
             self._wakes.clear()
-            self._check_key()
+            self.check_key()
             if self._is_unpriced:
-                self._limits.check_priced(self._owner)
+                self.limits.check_priced(self.owner)
             with suppress(StoreError):  # counted later, when the store is back
                 await self.settle()
 
@@ -249,7 +240,7 @@ class Meter:
 
         A session that ends meanwhile does not take the count with it.
         """
-        if self._settling is None and self._owner.is_metered:
+        if self._settling is None and self.owner.is_metered:
             self._settling = asyncio.ensure_future(self._settle())
         if self._settling is not None:
             settling = self._settling
@@ -261,7 +252,7 @@ class Meter:
         tokens, cost = self._owed_tokens, self._owed_cost
         self._owed_tokens, self._owed_cost = 0, Decimal(0)
         try:
-            await self._limits.spend(self._owner, tokens, cost)
+            await self.limits.spend(self.owner, tokens, cost)
         except StoreError:
             self._owed_tokens += tokens
             self._owed_cost += cost

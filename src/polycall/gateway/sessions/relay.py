@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from dataclasses import KW_ONLY, dataclass
 from itertools import count
 from typing import Any, NoReturn
 
@@ -23,25 +24,19 @@ _TURN_FRAMES = 64  # that may all be there: then others have their turn
 _DRAIN_S = 3.0  # for the provider to say what an unfinished reply used
 
 
+@dataclass(eq=False)
 class Relay:
     """One session's frames."""
 
-    def __init__(
-        self,
-        request: GatewayRequest,
-        client: ClientSocket,
-        provider: WebSocket,
-        meter: Meter,
-        *,
-        send_s: float,
-    ) -> None:
-        """A provider that takes no frame for `send_s` seconds is given up."""
-        self._send_s = send_s
-        self._request = request
-        self._client = client
-        self._provider = provider
-        self._meter = meter
-        self._secrets = [secret.decode() for secret in request.secrets]
+    request: GatewayRequest
+    client: ClientSocket
+    provider: WebSocket
+    meter: Meter
+    _: KW_ONLY
+    send_s: float  # a provider that takes no frame for so long is given up
+
+    def __post_init__(self) -> None:
+        self._secrets = [secret.decode() for secret in self.request.secrets]
 
     async def run(self) -> NoReturn:
         """Pass frames on until something ends it, and raise that.
@@ -49,7 +44,7 @@ class Relay:
         `SocketClosed` by the client, `ConnectionClosedError` by the provider, a `PolycallError` of
         the key or its limits.
         """
-        work: list[Coroutine[Any, Any, NoReturn]] = [self._up(), self._down(), self._meter.watch()]
+        work: list[Coroutine[Any, Any, NoReturn]] = [self._up(), self._down(), self.meter.watch()]
         tasks = [asyncio.ensure_future(each) for each in work]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -66,35 +61,35 @@ class Relay:
         for number in count(1):
             if not number % _TURN_FRAMES:
                 await asyncio.sleep(0)
-            frame, is_text = await self._client.receive()
-            frame = self._meter.to_provider(frame)
+            frame, is_text = await self.client.receive()
+            frame = self.meter.to_provider(frame)
             try:
-                async with asyncio.timeout(self._send_s):
-                    await self._provider.send(frame, is_text=is_text)
+                async with asyncio.timeout(self.send_s):
+                    await self.provider.send(frame, is_text=is_text)
             except TimeoutError:
                 raise ConnectionClosedError("the provider takes no frames") from None
             del frame  # not kept until the next one comes
         raise AssertionError("numbers have no end")
 
     async def _down(self) -> NoReturn:
-        request, meter = self._request, self._meter
+        request, meter = self.request, self.meter
         for number in count(1):
             if not number % _TURN_FRAMES:
                 await asyncio.sleep(0)
-            frame = await self._provider.receive()
+            frame = await self.provider.receive()
             meter.see(frame)
             if meter.refused is not None:
                 refused = meter.refused
                 raise for_client(refused, meter.target, request.id) from refused
             request.sending_since = time.monotonic()
-            await self._client.send(self._clean(frame))
+            await self.client.send(self._clean(frame))
             request.sending_since = 0.0
         raise AssertionError("numbers have no end")
 
     def _clean(self, frame: str | bytes) -> str | bytes:
         """The frame without the provider's key."""
         if isinstance(frame, bytes):
-            return self._request.clean(frame)
+            return self.request.clean(frame)
         for secret in self._secrets:
             if secret in frame:
                 frame = frame.replace(secret, _REDACTED)
@@ -104,11 +99,11 @@ class Relay:
         """End the session at the provider, and hear what it says of an unfinished reply."""
         try:
             async with asyncio.timeout(_DRAIN_S):
-                for frame in self._meter.last_words():
-                    await self._provider.send(frame)
-                while self._meter.is_owed:
-                    self._meter.see(await self._provider.receive())
+                for frame in self.meter.last_words():
+                    await self.provider.send(frame)
+                while self.meter.is_owed:
+                    self.meter.see(await self.provider.receive())
         except (TimeoutError, ConnectionClosedError):
             pass  # what it used stays unknown, and is written down as that
         finally:
-            await self._provider.close()
+            await self.provider.close()

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import time
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
@@ -67,36 +68,29 @@ _PARAMETERS = frozenset({"model", "key"})
 _QUIET_CODES = (1000, 1001, 1005)
 
 
+@dataclass(eq=False)
 class Sessions:
     """Serves every route of a realtime protocol, by one configuration."""
 
-    def __init__(
-        self,
-        services: GatewayServices,
-        keys: Keys,
-        store: Store,
-        limits: KeyLimits,
-        *,
-        metrics: Metrics,
-        traces: Traces | None,
-        memory: MemoryGuard,
-    ) -> None:
-        self._services = services
-        self._keys = keys
-        self._store = store
-        self._limits = limits
-        self._session_limits = SessionLimits(limits)
-        self._metrics = metrics
-        self._traces = traces
-        self._memory = memory
+    services: GatewayServices
+    keys: Keys
+    store: Store
+    limits: KeyLimits
+    _: KW_ONLY
+    metrics: Metrics
+    traces: Traces | None
+    memory: MemoryGuard
+
+    def __post_init__(self) -> None:
+        self._session_limits = SessionLimits(self.limits)
 
     async def serve(self, request: GatewayRequest, socket: ClientSocket) -> None:
         """Serve one; it is over when this returns."""
         route = ROUTES[request.path]
         session = _Session(request, socket, route)
-        if self._traces is not None:
+        if self.traces is not None:
             headers = request.headers
-            request.trace = self._traces.begin(request.id, "GET", request.path, headers)
+            request.trace = self.traces.begin(request.id, "GET", request.path, headers)
         try:
             try:
                 await self._serve(session)
@@ -126,11 +120,11 @@ class Sessions:
         request, socket, route = session.request, session.socket, session.route
         if key := key_of(request.headers.get(b"sec-websocket-protocol", b"").decode("latin-1")):
             request.headers.setdefault(b"authorization", b"Bearer " + key.encode("latin-1"))
-        self._memory.check()
+        self.memory.check()
         owner = self._owner(request)
         session.owner, session.is_known = owner, True
-        self._limits.check_store()
-        await self._limits.count_request(owner)
+        self.limits.check_store()
+        await self.limits.count_request(owner)
         body: JSON = {}
         if not route.model_at:
             session.model = _model_of(request)
@@ -154,7 +148,7 @@ class Sessions:
                 await self._accept(session)
             meter = session.meter = self._meter(session, target, voice)
             relay = session.relay = Relay(
-                request, socket, provider, meter, send_s=self._services.server.body_s
+                request, socket, provider, meter, send_s=self.services.server.body_s
             )
         except BaseException:
             await provider.close()
@@ -168,11 +162,11 @@ class Sessions:
         offered = request.headers.get(b"sec-websocket-protocol", b"").decode("latin-1").split(",")
         is_spoken = route.protocol in [each.strip() for each in offered]
         protocol = route.protocol if is_spoken else ""
-        heartbeat_s = self._services.server.heartbeat_s
+        heartbeat_s = self.services.server.heartbeat_s
         await session.socket.accept(request.id, protocol, heartbeat_s=heartbeat_s)
 
     def _owner(self, request: GatewayRequest) -> Owner:
-        return self._keys.owner(request.headers, request.query, request.address)
+        return self.keys.owner(request.headers, request.query, request.address)
 
     def _meter(self, session: _Session, target: Target, voice: Voice) -> Meter:
         request = session.request
@@ -183,7 +177,7 @@ class Sessions:
             session.owner,
             row=self._row(session),
             write=self._write,
-            costs=self._services.costs,
+            costs=self.services.costs,
             limits=self._session_limits,
             check_key=lambda: self._owner(request),
         )
@@ -192,21 +186,21 @@ class Sessions:
 
     async def _connected(self, session: _Session) -> tuple[Target, Voice, WebSocket]:
         """A connection to the first of the model's targets that gives one."""
-        request, router = session.request, self._services.router
+        request, router = session.request, self.services.router
         targets = list(router.route(session.model))
         last: PolycallError | None = None
-        for target in targets[: self._services.server.attempts]:
+        for target in targets[: self.services.server.attempts]:
             voice = _voice(target, session.route)
             is_priced = voice.price is not None or target.model in target.provider.prices
             await self._session_limits.check_left(session.owner, is_priced=is_priced)
             try:
                 return target, voice, await self._connect(session, target, voice)
             except UpstreamError as error:
-                report_failure(request.id, target, error, self._metrics)
+                report_failure(request.id, target, error, self.metrics)
                 if request.trace is not None:
                     request.trace.failed(error)
                 if isinstance(error, AuthenticationError):
-                    renewed = await self._services.key_refresher.other(target)
+                    renewed = await self.services.key_refresher.other(target)
                     if renewed is not None:
                         return renewed, voice, await self._connect(session, renewed, voice)
                 router.failed(target, error)
@@ -215,7 +209,7 @@ class Sessions:
         raise for_client(last, session.target, request.id) from last
 
     async def _connect(self, session: _Session, target: Target, voice: Voice) -> WebSocket:
-        request, server = session.request, self._services.server
+        request, server = session.request, self.services.server
         session.target = target
         session.attempts += 1
         key = target.key.encode()
@@ -235,8 +229,8 @@ class Sessions:
             )
         except ConnectionClosedError as error:
             raise _upstream_error(error, target) from None
-        self._services.router.succeeded(target)
-        self._metrics.count_attempt(provider.name, "ok")
+        self.services.router.succeeded(target)
+        self.metrics.count_attempt(provider.name, "ok")
         return socket
 
     # The end
@@ -261,9 +255,9 @@ class Sessions:
             await closing
 
     def _write(self, row: LedgerRow, *, is_known: bool = True) -> None:
-        self._metrics.count(row)
+        self.metrics.count(row)
         if is_known:  # strangers cost the store nothing
-            self._store.add_row(row)
+            self.store.add_row(row)
 
     def _row(self, session: _Session) -> LedgerRow:
         """The session's own row: its replies have theirs."""
@@ -291,7 +285,7 @@ class Sessions:
             first_ms=None,
             key_id=session.owner.id,
             team_id="" if session.owner.team is None else session.owner.team.id,
-            worker=self._limits.worker,
+            worker=self.limits.worker,
             error=session.error,
         )
 

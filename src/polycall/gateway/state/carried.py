@@ -6,6 +6,7 @@ Works on the middle language alone; see `carrier.py`.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -229,20 +230,16 @@ def _fits(view: _View, before: _SeenBeginning | None) -> bool:
     return before is None or view.ids.keys().isdisjoint(before.unmapped)
 
 
+@dataclass(eq=False)
 class _View:
     """The history as one provider may see it."""
 
-    def __init__(
-        self,
-        tokens: dict[str, Token | None],
-        turns: dict[str, CarriedTurn],
-        provider: str,
-        model: str,
-    ) -> None:
-        self._tokens = tokens
-        self._turns = turns
-        self._provider = provider
-        self._model = model
+    tokens: dict[str, Token | None]
+    turns: dict[str, CarriedTurn]
+    provider: str
+    model: str
+
+    def __post_init__(self) -> None:
         self.ids: dict[str, str] = {}  # the provider's own, by those that the client sees
         self.restored: set[str] = set()
         self.tools: list[str] = []  # that were offered for the last message that was seen
@@ -253,10 +250,10 @@ class _View:
         if message.role != "assistant":
             return message
         calls = [part for part in message.parts if isinstance(part, ToolCall)]
-        known = {base for call in calls if (base := base_of(call, self._tokens))}
+        known = {base for call in calls if (base := base_of(call, self.tokens))}
         if name:
             known.add(name)
-        turns = {base: self._turns[base] for base in sorted(known & self._turns.keys())}
+        turns = {base: self.turns[base] for base in sorted(known & self.turns.keys())}
         parts = message.parts
         if len(turns) < len(known):
             self._warn(None)
@@ -281,14 +278,14 @@ class _View:
         return replace(message, parts=parts)
 
     def _is_home(self, origin: Origin) -> bool:
-        return origin.provider == self._provider and origin.model == self._model
+        return origin.provider == self.provider and origin.model == self.model
 
     def _warn(self, origin: Origin | None) -> None:
         source = f"{origin.provider}/{origin.model}" if origin else "an unknown source"
         self.warnings[source] = Warning(
             "dropped_state",
             "reasoning",
-            f"state of {source} cannot go to {self._provider}/{self._model}",
+            f"state of {source} cannot go to {self.provider}/{self.model}",
         )
 
     def _part(self, part: Part) -> Part | None:
@@ -296,7 +293,7 @@ class _View:
         text = token_of(part)
         if not text:
             return part
-        token = self._tokens.get(text)
+        token = self.tokens.get(text)
         bare = _without_slot(part)
         if isinstance(part, ToolCall):
             return bare
@@ -312,8 +309,8 @@ class _View:
         """The parts as the provider sent them, as far as the client sent them back."""
         calls: dict[str, ToolCall] = {}
         for part in parts:
-            if isinstance(part, ToolCall) and base_of(part, self._tokens) == base:
-                calls[_number_of(part, self._tokens)] = part
+            if isinstance(part, ToolCall) and base_of(part, self.tokens) == base:
+                calls[_number_of(part, self.tokens)] = part
         texts = _match_texts(parts, turn.entries)
         restored: list[Part] = []
         is_first = base not in self.restored
