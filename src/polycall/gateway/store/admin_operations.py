@@ -2,60 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from decimal import Decimal
-from typing import cast
+from collections.abc import Mapping
+from typing import Any
 
-from msgspec.structs import asdict, astuple, replace
+from msgspec.structs import replace
 
 from polycall.errors import RequestError
 from polycall.gateway.store.base import AdminRow, Operation, Query, TeamRow
+from polycall.gateway.store.struct_table import ADMINS, TEAMS
 
-_ADMIN = AdminRow.__struct_fields__
-_ADMIN_COLUMNS = ", ".join(_ADMIN)
-_TEAM = TeamRow.__struct_fields__
-_TEAM_COLUMNS = ", ".join(_TEAM)
+_OTHER_NAME = "choose another name"
 # Every change of a team is one of its keys, for the gateways that look.
 _CHANGED = Query("UPDATE revisions SET number = number + 1 WHERE name = 'keys'")
 
 
 def create_admin(row: AdminRow) -> Operation[None]:
     """Keep a new administrator; `RequestError` where the name is taken."""
-    marks = ", ".join("?" * len(_ADMIN))
-    rows = yield Query(
-        f"INSERT INTO admins ({_ADMIN_COLUMNS}) VALUES ({marks}) "  # noqa: S608 - constant names
-        "ON CONFLICT (name) DO NOTHING RETURNING id",
-        astuple(row),
-    )
-    if not rows:
-        raise RequestError(
-            f"there is, or was, an administrator called {row.name!r}; choose another name"
-        )
+    yield from ADMINS.insert(row, _OTHER_NAME)
 
 
-def admins() -> Operation[list[AdminRow]]:
-    """All that ever were, by name."""
-    rows = yield Query(f"SELECT {_ADMIN_COLUMNS} FROM admins ORDER BY name")  # noqa: S608 - constant names
-    return [_admin(row) for row in rows]
-
-
-def find_admin(name: str) -> Operation[AdminRow]:
-    """The administrator of this name or id; `RequestError` where there is none."""
-    found = yield from admins()
-    for row in found:
-        if name in (row.name, row.id):
-            return row
-    known = ", ".join(row.name for row in found) or "none yet"
-    raise RequestError(f"no administrator is called {name!r}; there are: {known}")
+admins, find_admin = ADMINS.all, ADMINS.find
 
 
 def admin_by_key(digest: bytes) -> Operation[AdminRow | None]:
     """Whose key it is."""
     rows = yield Query(
-        f"SELECT {_ADMIN_COLUMNS} FROM admins WHERE digest = ? AND revoked IS NULL",  # noqa: S608 - constant names
+        f"SELECT {ADMINS.columns()} FROM admins WHERE digest = ? AND revoked IS NULL",  # noqa: S608 - constant names
         (digest,),
     )
-    return _admin(rows[0]) if rows else None
+    return ADMINS.read(rows[0]) if rows else None
 
 
 def revoke_admin(name: str, now: float) -> Operation[AdminRow]:
@@ -111,13 +86,13 @@ def take_link(
     if not rows:
         return None
     found = yield Query(
-        f"SELECT {_ADMIN_COLUMNS} FROM admins WHERE id = ? AND revoked IS NULL",  # noqa: S608 - constant names
+        f"SELECT {ADMINS.columns()} FROM admins WHERE id = ? AND revoked IS NULL",  # noqa: S608 - constant names
         (rows[0][0],),
     )
     if not found:
         return None
     yield from add_token(session, rows[0][0], "session", now, expires)
-    return _admin(found[0])
+    return ADMINS.read(found[0])
 
 
 def take_in(person: AdminRow, session: bytes, now: float, expires: float) -> Operation[bool]:
@@ -142,14 +117,14 @@ def take_in(person: AdminRow, session: bytes, now: float, expires: float) -> Ope
 
 def admin_by_session(digest: bytes, now: float) -> Operation[AdminRow | None]:
     """Whose session it is."""
-    columns = ", ".join(f"admins.{name}" for name in _ADMIN)
     rows = yield Query(
-        f"SELECT {columns} FROM admin_tokens JOIN admins ON admins.id = admin_tokens.admin_id "  # noqa: S608 - constant names
+        f"SELECT {ADMINS.columns('admins.')} FROM admin_tokens "  # noqa: S608 - constant names
+        "JOIN admins ON admins.id = admin_tokens.admin_id "
         "WHERE admin_tokens.digest = ? AND admin_tokens.kind = 'session' "
         "AND admin_tokens.expires >= ? AND admins.revoked IS NULL",
         (digest, now),
     )
-    return _admin(rows[0]) if rows else None
+    return ADMINS.read(rows[0]) if rows else None
 
 
 def end_session(digest: bytes) -> Operation[None]:
@@ -157,69 +132,21 @@ def end_session(digest: bytes) -> Operation[None]:
     yield Query("DELETE FROM admin_tokens WHERE digest = ?", (digest,))
 
 
-def _admin(values: tuple[object, ...]) -> AdminRow:
-    fields = dict(zip(_ADMIN, values, strict=True))
-    if fields["digest"] is not None:
-        fields["digest"] = bytes(cast("bytes", fields["digest"]))
-    return AdminRow(**fields)  # pyright: ignore[reportArgumentType] - as the columns are typed
-
-
 # Teams
 
 
 def create_team(row: TeamRow) -> Operation[None]:
     """Keep a new team; `RequestError` where the name is taken."""
-    marks = ", ".join("?" * len(_TEAM))
-    rows = yield Query(
-        f"INSERT INTO teams ({_TEAM_COLUMNS}) VALUES ({marks}) "  # noqa: S608 - constant names
-        "ON CONFLICT (name) DO NOTHING RETURNING id",
-        _team_values(row),
-    )
-    if not rows:
-        raise RequestError(f"there is, or was, a team called {row.name!r}; choose another name")
+    yield from TEAMS.insert(row, _OTHER_NAME)
     yield _CHANGED
 
 
-def teams() -> Operation[list[TeamRow]]:
-    """All teams that ever were, by name."""
-    rows = yield Query(f"SELECT {_TEAM_COLUMNS} FROM teams ORDER BY name")  # noqa: S608 - constant names
-    return [_team(row) for row in rows]
+teams, find_team = TEAMS.all, TEAMS.find
 
 
-def find_team(name: str) -> Operation[TeamRow]:
-    """The team of this name or id; `RequestError` where there is none."""
-    found = yield from teams()
-    for row in found:
-        if name in (row.name, row.id):
-            return row
-    known = ", ".join(row.name for row in found) or "none yet"
-    raise RequestError(f"no team is called {name!r}; there are: {known}")
-
-
-def change_team(name: str, changes: dict[str, object]) -> Operation[TeamRow]:
+def change_team(name: str, changes: Mapping[str, Any]) -> Operation[TeamRow]:
     """Set fields of a team; gives it as it is then."""
-    row = yield from find_team(name)
-    changed = replace(row, **changes)
-    values = dict(zip(_TEAM, _team_values(changed), strict=True))
-    places = ", ".join(f"{field} = ?" for field in changes)
-    yield Query(
-        f"UPDATE teams SET {places} WHERE id = ?",  # noqa: S608 - constant names
-        (*(values[field] for field in changes), row.id),
-    )
+    row = yield from TEAMS.find(name)
+    changed = yield from TEAMS.change(row, changes)
     yield _CHANGED
     return changed
-
-
-def _team_values(row: TeamRow) -> tuple[object, ...]:
-    values = asdict(row)
-    values["models"] = json.dumps(row.models, ensure_ascii=False)
-    values["budget_usd"] = None if row.budget_usd is None else f"{row.budget_usd:f}"
-    return tuple(values.values())
-
-
-def _team(values: tuple[object, ...]) -> TeamRow:
-    fields = dict(zip(_TEAM, values, strict=True))
-    fields["models"] = tuple(json.loads(str(fields["models"])))
-    if fields["budget_usd"] is not None:
-        fields["budget_usd"] = Decimal(str(fields["budget_usd"]))
-    return TeamRow(**fields)  # pyright: ignore[reportArgumentType] - as the columns are typed
