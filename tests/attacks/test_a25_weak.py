@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from polycall.cli.doctor_written import (
+from polycall.cli.doctor_security import (
     literal_secrets,
     open_files,
     plain_addresses,

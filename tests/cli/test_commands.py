@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from polycall.cli import COMMANDS, main
-from polycall.cli.answer import AnswerShow
+from polycall.cli.show import AnswerShow
 from polycall.fold import unfold
 from polycall.ir import Message, Response, Text, ToolCall, Usage
 from polycall.loop import ModelEvent, RunEnd, Step, StepEnd

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from polycall.cli.importing import litellm, portkey
-from polycall.cli.importing.writing import toml
+from polycall.cli.importing.found import toml
 from polycall.errors import RequestError
 from polycall.providers.catalogue import CATALOGUE
 from polycall.sim import Simulation, Turn

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from polycall.cli.importing import litellm
-from polycall.cli.importing.writing import toml
+from polycall.cli.importing.found import toml
 from polycall.config import parse_config
 from polycall.sim import Simulation
 from tests.clouds.support import aws_keys, service_account

@@ -13,8 +13,7 @@ import pytest
 
 from polycall.cli import main
 from polycall.cli.bench.cases import cases
-from polycall.cli.bench.compare import Compared, compare
-from polycall.cli.bench.tables import chart, table
+from polycall.cli.bench.compare import Compared, chart, compare, table
 from polycall.cli.bench.tasks import is_same
 from polycall.cli.bench.tokens import tokenizer
 from polycall.errors import RequestError

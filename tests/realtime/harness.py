@@ -9,8 +9,7 @@ from typing import Any
 
 from polycall import Agent, Client
 from polycall.realtime import Heard, Said, Talk
-from polycall.realtime.events import Audio, End, Interrupted, TalkEvent
-from polycall.realtime.run import TalkRun
+from polycall.realtime.events import Audio, End, Interrupted, TalkEvent, TalkRun
 from polycall.sim.realtime import (
     LinkClosedError,
     MemoryLink,

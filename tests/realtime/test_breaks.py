@@ -20,8 +20,7 @@ from polycall.realtime import Dropped, End, Heard, Talk, UnknownFrames
 from polycall.realtime.approving import ANSWER_S, VoiceApprovals, verdict
 from polycall.realtime.machine import TalkMachine
 from polycall.realtime.played import ClockPlayed
-from polycall.realtime.spending import Spending
-from polycall.realtime.talk_state import Send
+from polycall.realtime.talk_state import Send, Spending
 from polycall.sim.realtime import VoiceFaults, VoiceScript, run_fast
 from polycall.sim.script import Call, Turn
 from polycall.testing import FunctionModel

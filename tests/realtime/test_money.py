@@ -10,7 +10,7 @@ import pytest
 
 from polycall.errors import RequestError
 from polycall.realtime import Talk, VoiceUsage
-from polycall.realtime.spending import Spending
+from polycall.realtime.talk_state import Spending
 from polycall.sim.realtime import VoiceScript
 from polycall.sim.script import Turn
 from polycall.voices.capabilities import voice_for

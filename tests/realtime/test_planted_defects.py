@@ -17,7 +17,7 @@ from polycall.realtime.machine import TalkMachine
 from polycall.realtime.played import MarkedPlayed
 from polycall.realtime.replies import Replies
 from polycall.realtime.speech import Speech
-from polycall.realtime.spending import Spending
+from polycall.realtime.talk_state import Spending
 from polycall.realtime.transcript import Transcript
 from polycall.voices import capabilities, protocol
 from polycall.voices.codecs import openai_realtime

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polycall.cli.importing import litellm, portkey
-from polycall.cli.importing.writing import toml
+from polycall.cli.importing.found import toml
 from polycall.config import parse_config
 from polycall.errors import ConfigError, RequestError
 

@@ -5,26 +5,34 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import shlex
 import signal
 import sys
+import webbrowser
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from polycall._support import core_dumps, jsontext
 from polycall._support.printable import printable_line
-from polycall.cli.mcp_gateway import login, look_at
-from polycall.cli.mcp_served import served_toolset
 from polycall.cli.named import load_tools
 from polycall.cli.running import mcp_library, pins_beside
-from polycall.errors import RequestError
+from polycall.config import Config, load_config
+from polycall.errors import PolycallError, RequestError
 
 if TYPE_CHECKING:
+    from polycall.gateway.store import Store
     from polycall.mcp import SeenServer
     from polycall.mcp.servers import Server
+    from polycall.tools import AbstractToolset
+if TYPE_CHECKING:
+    from polycall.sandbox import Sandbox
+    from polycall.tool_server import OpenAPITools
     from polycall.tools import AbstractToolset
 
 _HINTS = {"readOnlyHint": "read-only", "destructiveHint": "destructive"}
@@ -227,3 +235,184 @@ def _server(library: Any, word: str) -> Server:
     except ValueError as error:
         raise RequestError(f"the command of {name!r} cannot be read: {error}") from None
     return library.StdioServer(name, command=command)
+
+
+class Served(NamedTuple):
+    """What clients see, and what is behind it."""
+
+    toolset: AbstractToolset
+    inner: AbstractToolset
+
+
+@asynccontextmanager
+async def served_toolset(
+    library: Any, options: argparse.Namespace, toolset: AbstractToolset | None
+) -> AsyncGenerator[Served]:
+    """All that the options name as one toolset; with `--code` two tools stand for it."""
+    from polycall.tools.toolset import CombinedToolset  # noqa: PLC0415 - `--help` needs none of it
+
+    async with AsyncExitStack() as stack:
+        found = [] if toolset is None else [toolset]
+        spaces: dict[str, str] = {}
+        api: OpenAPITools | None = None
+        if options.file is not None:
+            servers = library.load_servers(options.file)
+            pins = pins_beside(options.file)
+            tools = await stack.enter_async_context(library.connect(*servers, pins=pins))
+            for name, each in tools.servers.items():
+                spaces |= {f"{each.server.names_start}{own}": name for own in each.tools}
+            found.append(tools)
+        if options.openapi is not None:
+            api = await _api(options)
+            stack.push_async_callback(api.close)
+            spaces |= {name: api.namespace(name) for name in api.tools}
+            found.append(api)
+        inner = found[0] if len(found) == 1 else CombinedToolset(found)
+        if not options.code:
+            yield Served(inner, inner)
+            return
+        from polycall.sandbox import Limits, Sandbox  # noqa: PLC0415
+        from polycall.tool_server import CodeToolset  # noqa: PLC0415
+
+        sandbox = await stack.enter_async_context(Sandbox(limits=Limits(wall_s=120.0)))
+
+        async def opened() -> Sandbox:
+            return sandbox
+
+        open_tools = (
+            inner.approved(lambda _tool, _arguments: True)
+            if options.with_approval
+            else inner.filtered(lambda tool: not tool.needs_approval)
+        )
+        code = CodeToolset(
+            open_tools,
+            opened,
+            implicit=library.serving.connection.get,
+            namespaces=spaces,
+            result_schema=api.result_schema if api is not None and len(found) == 1 else _unknown,
+        )
+        stack.push_async_callback(code.close)
+        yield Served(code, inner)
+
+
+def _unknown(_name: str) -> None:
+    return None
+
+
+async def _api(options: argparse.Namespace) -> OpenAPITools:
+    from polycall.tool_server import OpenAPITools, load_document  # noqa: PLC0415
+    from polycall.transport.http1 import HTTP1Transport  # noqa: PLC0415
+
+    if not options.address:
+        raise RequestError("--address URL is missing: where the document's operations are sent")
+    transport = HTTP1Transport()
+    try:
+        document = await load_document(options.openapi, Path(), transport)
+    finally:
+        await transport.close()
+    return OpenAPITools(document, options.address, headers=_headers(options.header, os.environ))
+
+
+def _headers(words: list[str], environment: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, variable = word.partition("=")
+        value = environment.get(variable)
+        if not equals or value is None:
+            raise RequestError(
+                f"--header is NAME=VARIABLE, and the variable is set; not {json.dumps(word)}"
+            )
+        found[name] = value
+    return found
+
+
+T = TypeVar("T")
+
+
+def look_at(path: Path, names: list[str], *, pin: bool) -> list[SeenServer]:
+    """The servers' tools beside the gateway's pins; with `pin`, they are taken as they are."""
+    config = load_config(path)
+    chosen = names or list(config.mcp)
+    for name in chosen:
+        _check_known(config, name)
+
+    async def work(store: Store) -> list[SeenServer]:
+        return [await _seen(config, store, name, pin=pin) for name in chosen]
+
+    return _with_store(config, work)
+
+
+def login(path: Path, name: str, port: int, show: Callable[[str], None]) -> int:
+    """Sign in to a server; its tokens are kept in the gateway's store, encrypted."""
+    config = load_config(path)
+    _check_known(config, name)
+    settings = config.mcp[name]
+    if settings.oauth is None:
+        raise RequestError(f"[mcp.{name}] has no oauth; write [mcp.{name}.oauth]")
+
+    async def work(store: Store) -> int:
+        from polycall.gateway.mcp.pins import StoreTokens  # noqa: PLC0415 - `--help` needs none of it
+        from polycall.mcp import HttpServer, OAuth, authorize_here, look  # noqa: PLC0415
+        from polycall.mcp.pins import MemoryPins  # noqa: PLC0415
+
+        assert settings.oauth is not None
+
+        def shown(page: str) -> None:
+            show(page)
+            webbrowser.open(page)
+
+        redirect_url = f"http://127.0.0.1:{port}/callback"
+        oauth = OAuth(
+            tokens=StoreTokens(store, name),
+            authorize=authorize_here(shown, redirect_url),
+            redirect_url=redirect_url,
+            scopes=tuple(settings.oauth.scopes),
+            client_id=settings.oauth.client_id,
+            client_secret=settings.oauth.client_secret,
+            client_metadata_url=settings.oauth.client_metadata_url,
+            grant=settings.oauth.grant,
+        )
+        server = HttpServer(
+            name, url=settings.url, headers=settings.headers, oauth=oauth, connect_s=330.0
+        )
+        (seen,) = await look([server], MemoryPins(), pin=False)
+        if seen.error:
+            raise RequestError(seen.error)
+        print(f"{name}: signed in; {len(seen.tools)} tools")
+        return 0
+
+    return _with_store(config, work)
+
+
+def _with_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
+    from polycall.cli.stored import run_with_store  # noqa: PLC0415 - `--help` needs none of it
+
+    return run_with_store(config.store, config.folder, work, secret=config.store.secret)
+
+
+async def _seen(config: Config, store: Store, name: str, *, pin: bool) -> SeenServer:
+    from polycall.gateway.mcp.hub import Hub  # noqa: PLC0415 - `--help` needs none of it
+    from polycall.mcp import SeenServer  # noqa: PLC0415
+    from polycall.mcp.looking import known_pins, pins_of, seen_of  # noqa: PLC0415
+    from polycall.transport.http1 import HTTP1Transport  # noqa: PLC0415
+
+    transport = HTTP1Transport()
+    hub = Hub(store, config.folder, transport)
+    try:
+        await hub.pins.fetch(name)
+        known = known_pins(hub.pins, name)
+        found = await hub.definitions(name, config.mcp[name])
+        if pin:
+            for what, pins in pins_of(found).items():
+                await hub.pins.take(name, what, pins)
+        return seen_of(name, known, found)
+    except PolycallError as error:
+        return SeenServer(name, error=str(error))
+    finally:
+        await transport.close()
+
+
+def _check_known(config: Config, name: str) -> None:
+    if name not in config.mcp:
+        known = ", ".join(config.mcp) or "none"
+        raise RequestError(f"the configuration has no [mcp.{name}]; there are: {known}")

@@ -9,9 +9,9 @@ from typing import Any
 
 from polycall._support import jsontext
 from polycall.agents import Run, partial_run
-from polycall.cli.answer import AnswerShow, joined_prompt
 from polycall.cli.attachments import attached
 from polycall.cli.running import Conversation, add_options, chosen_model, plain
+from polycall.cli.show import AnswerShow, joined_prompt
 from polycall.client import Client
 from polycall.errors import PolycallError
 from polycall.ir import Message, Text

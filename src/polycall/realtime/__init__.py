@@ -1,14 +1,13 @@
 """Talks: an agent that is spoken with, through realtime models of three kinds.
 
-talk.py           the talk: what an application opens, hears and says; run.py what is left of it
-events.py         what a talk says while it goes on
+talk.py           the talk: what an application opens, hears and says
+events.py         what a talk says while it goes on, and what is left of it
 machine.py        the state machine; speech.py what is heard and said, answers.py calls and results,
-                  talk_state.py what they share; no IO in any of them
-replies.py        the queue in front of replies; calls.py the open calls; connection_state.py
+                  talk_state.py what they share and what was used; no IO in any of them
+replies.py        the queue in front of replies; calls.py the open calls, and `stay_silent`
 played.py         how much was heard; transcript.py the conversation as it was heard
-spending.py       what was used
 agent_side.py     the agent's tools, instructions and handoffs; delegate.py the agent behind a voice
-silence.py        `stay_silent`; approving.py approvals by voice
+approving.py      approvals by voice; connection_state.py the connection, as the machine sees it
 telephone/        calls that come by telephone
 microphone.py     a person at this machine
 
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 from polycall._support.later import load_later
 
 if TYPE_CHECKING:
+    from polycall.realtime.calls import stay_silent
     from polycall.realtime.events import (
         Audio,
         CallDiscarded,
@@ -35,13 +35,12 @@ if TYPE_CHECKING:
         Reconnected,
         Said,
         TalkEvent,
+        TalkRun,
         UnknownFrames,
         VendorNotice,
     )
     from polycall.realtime.microphone import Microphone
     from polycall.realtime.played import ClockPlayed, DevicePlayed, MarkedPlayed, PlayedTime
-    from polycall.realtime.run import TalkRun
-    from polycall.realtime.silence import stay_silent
     from polycall.realtime.talk import Talk
     from polycall.realtime.telephone import PhoneCall, Telephone
     from polycall.voices.audio import AudioFormat
@@ -67,7 +66,7 @@ _HOMES = {
     "Said": "polycall.realtime.events",
     "Talk": "polycall.realtime.talk",
     "TalkEvent": "polycall.realtime.events",
-    "TalkRun": "polycall.realtime.run",
+    "TalkRun": "polycall.realtime.events",
     "Telephone": "polycall.realtime.telephone",
     "UnknownFrames": "polycall.realtime.events",
     "VOICES": "polycall.voices.capabilities",
@@ -75,7 +74,7 @@ _HOMES = {
     "Voice": "polycall.voices.capabilities",
     "VoicePrice": "polycall.voices.usage",
     "VoiceUsage": "polycall.voices.usage",
-    "stay_silent": "polycall.realtime.silence",
+    "stay_silent": "polycall.realtime.calls",
 }
 
 __all__ = [

@@ -18,7 +18,7 @@ from polycall.agents.events import ProgressEvent
 from polycall.agents.history import History
 from polycall.errors import PolycallError
 from polycall.loop import CallEnd, CallStart, ToolEvent
-from polycall.realtime.silence import StaySilent
+from polycall.realtime.calls import StaySilent
 from polycall.tools.toolset import FilteredToolset
 
 

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from polycall.realtime import events
 from polycall.realtime.answers import Answers
+from polycall.realtime.calls import NUDGE
 from polycall.realtime.connection_state import TRIES_MAX
 from polycall.realtime.events import TalkEnd
 from polycall.realtime.replies import TURN_S
-from polycall.realtime.silence import NUDGE
 from polycall.realtime.talk_state import Connect, Finish, StopCall
 from polycall.realtime.transcript import last_of
 from polycall.voices import protocol

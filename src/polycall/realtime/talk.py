@@ -28,12 +28,10 @@ from polycall.realtime.approving import VoiceApprovals
 from polycall.realtime.calls import OpenCall
 from polycall.realtime.delegate import Delegate, progress_of
 from polycall.realtime.driver import FRAMES_MAX, TalkDriver
-from polycall.realtime.events import TalkEvent
+from polycall.realtime.events import TalkEvent, TalkRun
 from polycall.realtime.machine import TalkMachine
 from polycall.realtime.played import ClockPlayed, PlayedTime
-from polycall.realtime.run import TalkRun
-from polycall.realtime.spending import Spending
-from polycall.realtime.talk_state import refused
+from polycall.realtime.talk_state import Spending, refused
 from polycall.voices import protocol
 from polycall.voices.audio import AudioFormat, Resampler
 from polycall.voices.capabilities import Voice, voice_for

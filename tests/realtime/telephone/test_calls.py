@@ -12,7 +12,7 @@ from polycall.loop import CallEnd
 from polycall.realtime import Heard, Interrupted, Said, stay_silent
 from polycall.realtime.events import Digit, End
 from polycall.realtime.telephone import digits_tool, hang_up_tool
-from polycall.realtime.telephone.inbound import Inbound
+from polycall.realtime.telephone.sound import Inbound
 from polycall.sim.realtime import VoiceFaults, VoiceScript
 from polycall.sim.script import Call, Turn
 from polycall.sim.telephone import LineFaults

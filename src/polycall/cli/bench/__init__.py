@@ -1,8 +1,7 @@
 """`polycall bench`: what programs save, and how well models do with them.
 
-compare.py    the three forms of one task, driven through the loop
+compare.py    the three forms of one task, driven through the loop; their table and chart
 cases.py      the tasks of the comparison
-tables.py     its table and its chart
 tasks.py      many tasks with any model, in three modes
 tokens.py     counting tokens
 """
@@ -19,8 +18,7 @@ from typing import Any
 import msgspec
 
 from polycall.cli.bench.cases import cases
-from polycall.cli.bench.compare import compare
-from polycall.cli.bench.tables import chart, table
+from polycall.cli.bench.compare import chart, compare, table
 from polycall.cli.bench.tasks import MODES, run_tasks, summary
 from polycall.cli.bench.tokens import tokenizer
 from polycall.profiles import LIVING

@@ -1,7 +1,6 @@
 """Other gateways' configurations, turned into one of ours.
 
-found.py      what was found in a file: providers, aliases, settings, and what has no counterpart
+found.py      what was found in a file, what has no counterpart, and the TOML of both
 litellm.py    LiteLLM's proxy configuration (YAML)
 portkey.py    Portkey's configs (JSON)
-writing.py    the TOML
 """

@@ -2,5 +2,5 @@
 
 routes.py   which paths        side_requests.py  what is asked, for limits and ledger
 embed.py    embeddings and rerankings             forward.py  bodies and answers passed on
-multipart.py  the model in a form                 upload.py   a body as it comes
+multipart.py  the model in a form, and bodies as they come
 """

@@ -20,11 +20,12 @@ from polycall.errors import (
 from polycall.exchange import BODY_BYTES_MAX, ERROR_BYTES_MAX, check_weight, error_from
 from polycall.gateway.forwarding.multipart import (
     BEFORE_MODEL_BYTES_MAX,
+    ChangedUpload,
     FormScanner,
+    Upload,
     boundary_of,
 )
 from polycall.gateway.forwarding.side_requests import SideRequest
-from polycall.gateway.forwarding.upload import ChangedUpload, Upload
 from polycall.gateway.generation.attempts import AttemptRunner, WholeAnswer
 from polycall.gateway.generation.client_request import Attempt
 from polycall.gateway.generation.named_resources import check_body

@@ -17,9 +17,9 @@ from polycall.gateway.accounts.limits import KeyLimits, Reservation
 from polycall.gateway.forwarding import forward
 from polycall.gateway.forwarding.embed import EmbeddingAsked, RerankAsked, SideRunner, usage_in
 from polycall.gateway.forwarding.forward import ForwardAsked, ForwardRunner
+from polycall.gateway.forwarding.multipart import Upload
 from polycall.gateway.forwarding.routes import SideRoute
 from polycall.gateway.forwarding.side_requests import SideRequest
-from polycall.gateway.forwarding.upload import Upload
 from polycall.gateway.generation.attempts import AttemptRunner, WholeAnswer
 from polycall.gateway.generation.generations import Generations, check_allowed
 from polycall.gateway.generation.request_record import RequestRecord

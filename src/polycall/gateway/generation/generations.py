@@ -25,8 +25,7 @@ from polycall.gateway.generation.request_record import (
 )
 from polycall.gateway.hosted.dispatch import HostedToolDispatch
 from polycall.gateway.http.bodies import read_body
-from polycall.gateway.http.invoke_framer import InvokeFramer
-from polycall.gateway.http.prompt_framer import PromptFramer
+from polycall.gateway.http.framers import InvokeFramer, PromptFramer
 from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
 from polycall.gateway.observability.attempt_report import words_of

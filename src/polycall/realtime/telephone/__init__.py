@@ -4,7 +4,7 @@ telephone.py    the telephone of a realtime voice; relay.py that of a text model
 signed_calls.py what is signed, what a token is for, which call may begin; no HTTP
 server.py       its addresses, by aiohttp
 call.py         one call: frames on one side, a talk on the other
-inbound.py      the caller's sound without gaps; outbound.py the voice's, with marks
+sound.py        the caller's sound without gaps, and the voice's with marks
 twilio.py       Twilio's frames, TwiML and signatures; tokens.py one-time tokens; neither does IO
 tools.py        digits and hanging up, as tools
 """

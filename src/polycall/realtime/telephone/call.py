@@ -13,8 +13,7 @@ from polycall.errors import RequestError
 from polycall.realtime.events import Audio, Interrupted, TalkEvent
 from polycall.realtime.talk import Talk
 from polycall.realtime.telephone import twilio
-from polycall.realtime.telephone.inbound import FloodError, Inbound
-from polycall.realtime.telephone.outbound import Outbound, SlowReaderError
+from polycall.realtime.telephone.sound import FloodError, Inbound, Outbound, SlowReaderError
 from polycall.realtime.telephone.tokens import CallDetails
 from polycall.voices.connection import ConnectionClosedError, Socket
 
