@@ -297,7 +297,7 @@ async def test_late_results_come_once_and_change_nothing_before(
     texts = [conversation(recorded.raw) for recorded in sent]
     for earlier, later in itertools.pairwise(texts):
         assert later.startswith(earlier.removesuffix("]") + ",")
-    # Told in the third request, which is the first after it ended, and never again.
+    # ListedModel in the third request, which is the first after it ended, and never again.
     assert [text.count("bread is baked") for text in texts] == [0, 0, 1, 1]
     heads = [text.count("(bake): finished]") for text in texts]
     assert heads == [0, 0, 1, 1]

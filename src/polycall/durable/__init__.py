@@ -2,8 +2,7 @@
 
 durable.py     `Durable`: runs agents, and takes over what dead processes left
 runs.py        `Runs`: what there is, without agents: list, show, decide, resume, cancel
-streaming.py   the events of a run that works here
-event_log.py   the events of all runs, kept for readers in any process
+event_log.py   the events of a run that works here, kept for readers in any process
 records.py     runs, tasks and approvals as plain data
 journal.py     a run's journal, kept as the steps of a DBOS workflow
 approvals.py   approvals that are requested and answered in the database
@@ -20,10 +19,9 @@ if find_spec("dbos") is None:
     raise ModuleNotFoundError("durable runs need DBOS; install 'polycall[durable]'", name="dbos")
 
 from polycall.durable.durable import Durable
-from polycall.durable.event_log import EventReader
+from polycall.durable.event_log import EventReader, RunStream
 from polycall.durable.records import RunCancelledError, RunFailedError, RunInfo, RunResult, TaskInfo
 from polycall.durable.runs import RunHandle, Runs
-from polycall.durable.streaming import RunStream
 
 __all__ = [
     "Durable",

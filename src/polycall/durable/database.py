@@ -8,14 +8,16 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import sqlalchemy as sa
+from dbos._serialization import (  # DBOS has no public name for what reads its pickles
+    DBOSDefaultSerializer,
+)
 from sqlalchemy import event, exc
 
 from polycall._support.private_files import make_private_database
 from polycall._support.write_ahead import write_ahead
-from polycall.durable.unpickling import refuse_pickles
 from polycall.errors import RequestError
 
 _SCHEMA = (
@@ -195,3 +197,23 @@ def _unixepoch(*modifiers: str) -> float | int:
         raise ValueError(f"unixepoch{modifiers} is not supplied")
     now = time.time()
     return now if modifiers else int(now)
+
+
+class PickledError(RequestError):
+    """A row of the database is a pickle; to read it could run any code."""
+
+
+def _refuse(_data: Any) -> NoReturn:
+    raise PickledError(
+        "a row of the database says 'py_pickle', which polycall never writes; it was not read, as "
+        "a pickle can run any code: find out who writes to the database, and delete the row"
+    )
+
+
+def refuse_pickles() -> None:
+    """Let DBOS read no pickles in this process; called before a database is opened.
+
+    It may write them: of a run that it cannot read DBOS notes the error in the row's own form.
+    """
+    # On the one instance that DBOS uses, so that a program's own serializers stay as they are.
+    DBOSDefaultSerializer.deserialize = _refuse  # pyright: ignore[reportAttributeAccessIssue]

@@ -23,7 +23,7 @@ from polycall.agents.run import Run
 from polycall.agents.task import TaskOrder
 from polycall.agents.tasks import BackgroundToolset, run_task
 from polycall.durable.approvals import DatabaseApprovalBackend
-from polycall.durable.event_log import EventLog, EventReader
+from polycall.durable.event_log import EventLog, EventReader, RunStream
 from polycall.durable.journal import load_journal
 from polycall.durable.lease import Lease, new_executor_id
 from polycall.durable.records import (
@@ -43,7 +43,6 @@ from polycall.durable.runs import (
     check_not_forked,
     checked_start,
 )
-from polycall.durable.streaming import RunStream
 from polycall.durable.tasks import TASK_QUEUE, DurableTasks, Reporter, queue_of
 from polycall.errors import RequestError
 from polycall.loop import Abandoned

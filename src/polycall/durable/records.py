@@ -104,6 +104,20 @@ class JSONSerializer(Serializer):
         return "polycall_json"
 
 
+_STATES: dict[str, TaskState] = {
+    "DELAYED": "queued",
+    "ENQUEUED": "queued",
+    "PENDING": "running",
+    "SUCCESS": "finished",
+    "CANCELLED": "cancelled",
+}
+
+
+def state_of(row: WorkflowStatus) -> TaskState:
+    """How a workflow is doing, in our words."""
+    return _STATES.get(row.status, "failed")
+
+
 def argument_of(row: WorkflowStatus) -> str:
     """What a workflow was begun with; `RequestError` where DBOS could not read it.
 

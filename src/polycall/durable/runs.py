@@ -42,6 +42,7 @@ from polycall.durable.records import (
     argument_of,
     decoded,
     error_of,
+    state_of,
 )
 from polycall.durable.tasks import TASK_QUEUE, progress_of, status_of
 from polycall.errors import RequestError
@@ -54,13 +55,6 @@ if TYPE_CHECKING:
 
 AnyAgent: TypeAlias = Agent[Any, Any]
 
-_STATES: dict[str, RunState] = {
-    "DELAYED": "queued",
-    "ENQUEUED": "queued",
-    "PENDING": "running",
-    "SUCCESS": "finished",
-    "CANCELLED": "cancelled",
-}
 RUN_QUEUE = "polycall-runs"
 # Of the tables here; a task's name has its run's before it.
 _ID_LENGTH_MAX = 300
@@ -369,11 +363,6 @@ class RunHandle:
     async def cancel(self) -> None:
         """Stop it, and its tasks."""
         await self._runs.cancel(self.run_id)
-
-
-def state_of(row: WorkflowStatus) -> RunState:
-    """A run's state, from what DBOS says of its workflow."""
-    return _STATES.get(row.status, "failed")
 
 
 def checked_start(agent: AnyAgent | str, prompt: Prompt, options: StartOptions) -> Start:

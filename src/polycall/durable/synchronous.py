@@ -14,8 +14,8 @@ from polycall._support.blocking import BlockingStream, Portal
 from polycall.agents.run import AgentEvent
 from polycall.agents.synchronous import portal
 from polycall.durable.durable import Durable
+from polycall.durable.event_log import RunStream
 from polycall.durable.runs import AnyAgent, RunHandle, Runs
-from polycall.durable.streaming import RunStream
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -9,19 +9,12 @@ from typing import Any
 from dbos import DBOSClient, WorkflowStatus
 
 from polycall._support import jsontext
-from polycall.agents.task import TaskOrder, TaskState, TaskStatus
+from polycall.agents.task import TaskOrder, TaskStatus
 from polycall.durable.database import Database
-from polycall.durable.records import TASK_WORKFLOW, VERSION, decoded, error_of
+from polycall.durable.records import TASK_WORKFLOW, VERSION, decoded, error_of, state_of
 from polycall.ir import ToolResult
 from polycall.tools import AbstractToolset, FunctionTool, ToolContext
 
-_STATES: dict[str, TaskState] = {
-    "DELAYED": "queued",
-    "ENQUEUED": "queued",
-    "PENDING": "running",
-    "SUCCESS": "finished",
-    "CANCELLED": "cancelled",
-}
 TASK_QUEUE = "polycall-tasks"
 # Progress is for people and models to look at now and then.
 _REPORT_EVERY_S = 0.2
@@ -107,7 +100,7 @@ def status_of(
     """How a task is doing, from what DBOS and its own reports say."""
     if row is None:
         return TaskStatus(task_id, tool, "cancelled", message="there is no such task any more")
-    state = _STATES.get(row.status, "failed")
+    state = state_of(row)
     result = decoded(str(row.output), ToolResult) if row.status == "SUCCESS" else None
     if result is not None and result.is_error:
         state = "failed"

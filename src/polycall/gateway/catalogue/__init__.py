@@ -2,5 +2,5 @@
 
 models.py  the models of all providers     token_counts.py    tokens, counted or estimated
 openapi.py the OpenAPI document            count_endpoint.py  the routes that count tokens
-told.py    what providers' lists say
+provider_lists.py  what providers' own lists say
 """

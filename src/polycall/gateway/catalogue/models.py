@@ -19,7 +19,7 @@ from polycall.config import Config
 from polycall.config.aliases import alias_for, is_pattern
 from polycall.errors import NotFoundError, PolycallError
 from polycall.exchange import address, check_weight, environment_key, headers_for
-from polycall.gateway.catalogue.told import Told, read_list
+from polycall.gateway.catalogue.provider_lists import ListedModel, read_list
 from polycall.gateway.routing.router import is_model_name, shown
 from polycall.ir import JSON
 from polycall.providers.credentials import credential_for
@@ -68,7 +68,7 @@ class Catalogue:
         self._config = config
         self._transport = transport
         self._listed: dict[str, list[str]] = {}
-        self._told: dict[str, dict[str, Told]] = {}  # by provider and model
+        self._told: dict[str, dict[str, ListedModel]] = {}  # by provider and model
         self._asked_at = float("-inf")
         self._lock = asyncio.Lock()
 
@@ -120,7 +120,7 @@ class Catalogue:
         return Model(name, "polycall", capabilities, self._facts(provider, model))
 
     def _facts(self, provider: Provider, model: str) -> ModelFacts:
-        told = self._told.get(provider.name, {}).get(model, Told())
+        told = self._told.get(provider.name, {}).get(model, ListedModel())
         return facts_of(provider, model, told)
 
     def _usable(self) -> dict[str, str]:
@@ -152,7 +152,7 @@ class Catalogue:
                 self._told[name] = {model: listed[model] for model in names if model in listed}
             self._asked_at = time.monotonic()
 
-    async def _list(self, provider: Provider, key: str) -> dict[str, Told]:
+    async def _list(self, provider: Provider, key: str) -> dict[str, ListedModel]:
         if provider.name in self._config.provider_models:
             return {}  # stated by the operator: that is the list
         path = DIALECTS[provider.dialect].FACTS.models_path
@@ -207,7 +207,7 @@ _SAMPLING = (
 )
 
 
-def facts_of(provider: Provider, model: str, told: Told) -> ModelFacts:
+def facts_of(provider: Provider, model: str, told: ListedModel) -> ModelFacts:
     """Price, context, modalities and parameters.
 
     Configuration counts most, then what the provider's own list says, then profile and price table.

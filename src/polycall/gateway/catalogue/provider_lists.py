@@ -23,7 +23,7 @@ _OUTPUT = ("max_completion_tokens", "outputTokenLimit", "max_output_tokens")
 _MILLION = 1_000_000
 
 
-class Told(Struct, frozen=True):
+class ListedModel(Struct, frozen=True):
     """What a list says of one model; `None` is nothing."""
 
     context_tokens: int | None = None
@@ -33,13 +33,13 @@ class Told(Struct, frozen=True):
     price: Price | None = None
 
 
-def read_list(body: Any) -> dict[str, Told]:
+def read_list(body: Any) -> dict[str, ListedModel]:
     """The models of a list, by name, in its order; a body that is not a list has none."""
     items: Any = body
     if isinstance(body, dict):
         fields: JSON = body  # pyright: ignore[reportUnknownVariableType]
         items = fields.get("data") or fields.get("models")
-    found: dict[str, Told] = {}
+    found: dict[str, ListedModel] = {}
     for item in items if isinstance(items, list) else []:  # pyright: ignore[reportUnknownVariableType]
         if not isinstance(item, dict):
             continue
@@ -50,9 +50,9 @@ def read_list(body: Any) -> dict[str, Told]:
     return found
 
 
-def _told(model: JSON) -> Told:
+def _told(model: JSON) -> ListedModel:
     top, architecture = _object(model, "top_provider"), _object(model, "architecture")
-    return Told(
+    return ListedModel(
         _count([*(model.get(name) for name in _CONTEXT), top.get("context_length")]),
         _count([*(model.get(name) for name in _OUTPUT), top.get("max_completion_tokens")]),
         _words(architecture.get("input_modalities")),
