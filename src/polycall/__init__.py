@@ -83,42 +83,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Agent": "polycall.agents",
-    "AgentContext": "polycall.agents",
-    "Client": "polycall.client",
-    **dict.fromkeys(
-        (
-            "AuthenticationError",
-            "ConfigError",
-            "PolycallError",
-            "ProtocolError",
-            "RateLimitError",
-            "RequestError",
-            "ToolError",
-            "UnsupportedError",
-            "UpstreamError",
-        ),
-        "polycall.errors",
+    "polycall.agents": (
+        "Agent AgentContext Guarded Handoff History Knowledge Memory Router Sessions "
+        "ToolTree WrittenTools triage"
     ),
-    "Durable": "polycall.durable",
-    "Guarded": "polycall.agents",
-    "Sandbox": "polycall.sandbox",
-    "Sessions": "polycall.agents",
-    "Handoff": "polycall.agents",
-    "History": "polycall.agents",
-    "Knowledge": "polycall.agents",
-    "Limits": "polycall.loop",
-    "Memory": "polycall.agents",
-    "Router": "polycall.agents",
-    "ToolContext": "polycall.tools",
-    "ToolTree": "polycall.agents",
-    "Toolset": "polycall.tools",
-    "WrittenTools": "polycall.agents",
-    "run_tools": "polycall.loop",
-    "tool": "polycall.tools",
-    "errors": "polycall.errors",
-    "testing": "polycall.testing",
-    "triage": "polycall.agents",
+    "polycall.client": "Client",
+    "polycall.durable": "Durable",
+    "polycall.errors": (
+        "AuthenticationError ConfigError PolycallError ProtocolError RateLimitError "
+        "RequestError ToolError UnsupportedError UpstreamError errors"
+    ),
+    "polycall.loop": "Limits run_tools",
+    "polycall.sandbox": "Sandbox",
+    "polycall.testing": "testing",
+    "polycall.tools": "ToolContext Toolset tool",
 }
 
 

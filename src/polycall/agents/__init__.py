@@ -102,16 +102,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("Knowledge", "Passage"), "polycall.agents.knowledge"),
-    **dict.fromkeys(("Injection", "Memory"), "polycall.agents.memory"),
-    **dict.fromkeys(
-        ("ToolStore", "ToolVersion", "WrittenTools"), "polycall.agents.model_written_tools"
-    ),
-    **dict.fromkeys(
-        ("Compaction", "Session", "SessionConflictError", "Sessions", "summary_by"),
-        "polycall.agents.sessions",
-    ),
-    "ToolTree": "polycall.agents.tree",
+    "polycall.agents.knowledge": "Knowledge Passage",
+    "polycall.agents.memory": "Injection Memory",
+    "polycall.agents.model_written_tools": "ToolStore ToolVersion WrittenTools",
+    "polycall.agents.sessions": "Compaction Session SessionConflictError Sessions summary_by",
+    "polycall.agents.tree": "ToolTree",
 }
 
 if not TYPE_CHECKING:  # a checker would take any name

@@ -48,33 +48,18 @@ if TYPE_CHECKING:
     from polycall.voices.usage import VoicePrice, VoiceUsage
 
 _HOMES = {
-    "Audio": "polycall.realtime.events",
-    "AudioFormat": "polycall.voices.audio",
-    "CallDiscarded": "polycall.realtime.events",
-    "ClockPlayed": "polycall.realtime.played",
-    "DevicePlayed": "polycall.realtime.played",
-    "Digit": "polycall.realtime.events",
-    "Dropped": "polycall.realtime.events",
-    "End": "polycall.realtime.events",
-    "Heard": "polycall.realtime.events",
-    "Interrupted": "polycall.realtime.events",
-    "MarkedPlayed": "polycall.realtime.played",
-    "Microphone": "polycall.realtime.microphone",
-    "PhoneCall": "polycall.realtime.telephone",
-    "PlayedTime": "polycall.realtime.played",
-    "Reconnected": "polycall.realtime.events",
-    "Said": "polycall.realtime.events",
-    "Talk": "polycall.realtime.talk",
-    "TalkEvent": "polycall.realtime.events",
-    "TalkRun": "polycall.realtime.events",
-    "Telephone": "polycall.realtime.telephone",
-    "UnknownFrames": "polycall.realtime.events",
-    "VOICES": "polycall.voices.capabilities",
-    "VendorNotice": "polycall.realtime.events",
-    "Voice": "polycall.voices.capabilities",
-    "VoicePrice": "polycall.voices.usage",
-    "VoiceUsage": "polycall.voices.usage",
-    "stay_silent": "polycall.realtime.calls",
+    "polycall.realtime.calls": "stay_silent",
+    "polycall.realtime.events": (
+        "Audio CallDiscarded Digit Dropped End Heard Interrupted Reconnected Said TalkEvent "
+        "TalkRun UnknownFrames VendorNotice"
+    ),
+    "polycall.realtime.microphone": "Microphone",
+    "polycall.realtime.played": "ClockPlayed DevicePlayed MarkedPlayed PlayedTime",
+    "polycall.realtime.talk": "Talk",
+    "polycall.realtime.telephone": "PhoneCall Telephone",
+    "polycall.voices.audio": "AudioFormat",
+    "polycall.voices.capabilities": "VOICES Voice",
+    "polycall.voices.usage": "VoicePrice VoiceUsage",
 }
 
 __all__ = [
