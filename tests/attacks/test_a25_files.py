@@ -24,7 +24,7 @@ from polycall.agents.memory import Entry, JSONFileStore, SQLiteStore
 from polycall.cli import main
 from polycall.durable.database import Database
 from polycall.gateway.store import open_store
-from polycall.gateway.store.spool import Spool
+from polycall.gateway.store.writer import Spool
 from polycall.sandbox import Journal
 
 from ..gateway.harness import Gateway

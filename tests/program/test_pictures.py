@@ -9,7 +9,7 @@ import pytest
 
 from polycall import Agent, tool
 from polycall.ir import Media, Text
-from polycall.program.pictures import SHOWN_MAX
+from polycall.program.report import SHOWN_MAX
 from polycall.testing import ScriptedModel
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40

@@ -3,9 +3,8 @@
 programs.py    `Programs`: run_code, what is offered how, pausing; `code_tool`
 stubs.py       tools as typed Python stubs; catalogue.py all of them, or a search
 nested_calls.py  calls from inside a program, on the one path of all calls
-pictures.py      what a program shows of pictures stays pictures
 auto.py        direct or by code: the rule and its reasons
-report.py      what the model reads of a program
+report.py      what the model reads of a program; pictures that it shows stay pictures
 native.py      programs that run at the provider
 records.py     what a run remembers
 

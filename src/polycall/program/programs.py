@@ -28,7 +28,6 @@ from polycall.program.catalogue import STUB_TOKENS_MAX, Catalogue
 from polycall.program.native import Native, programs_in
 from polycall.program.nested_calls import Nested, ResultCapture, data_of
 from polycall.program.offer import Offer, opened_to_programs
-from polycall.program.pictures import with_pictures
 from polycall.program.records import (
     Calling,
     CallingDecision,
@@ -38,7 +37,7 @@ from polycall.program.records import (
     PausedProgram,
     ProgramRun,
 )
-from polycall.program.report import preview, program_text
+from polycall.program.report import preview, program_text, with_pictures
 from polycall.sandbox import (
     Journal,
     JournalError,

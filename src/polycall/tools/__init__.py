@@ -9,9 +9,8 @@ results.py     what a tool returned, as parts that a model can read
 """
 
 from polycall.tools.context import EndRun, ToolContext
-from polycall.tools.execute import Executor, execute
+from polycall.tools.execute import Executor, ToolStats, execute
 from polycall.tools.function_tool import FunctionTool, tool, tool_from_schema
-from polycall.tools.stats import ToolStats
 from polycall.tools.toolset import AbstractToolset, Toolset, WrappedToolset
 
 __all__ = [

@@ -11,19 +11,46 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
 from polycall.errors import ArgumentsError, ToolError
 from polycall.instrumentation import ToolCalled, ToolFinished, watching
-from polycall.ir import Text, ToolCall, ToolResult
+from polycall.ir import JSON, Text, ToolCall, ToolResult
 from polycall.tools.context import EndRun, ToolContext, call_key, step_mark
 from polycall.tools.problems import truncated
 from polycall.tools.results import result_parts
-from polycall.tools.stats import Outcome, ToolStats
 from polycall.tools.toolset import AbstractToolset, AnyTool, Toolset
 from polycall.tools.validate import Checked
+
+Outcome: TypeAlias = Literal["valid", "mended", "refused"]
+
+
+class ToolStats:
+    """Counts per model.  Mends are counted by kind as well."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[str, Counter[str]] = {}
+        self._mends: dict[str, Counter[str]] = {}
+
+    def record(self, model: str, outcome: Outcome, mends: tuple[str, ...] = ()) -> None:
+        """Count one call."""
+        self._outcomes.setdefault(model, Counter())[outcome] += 1
+        self._mends.setdefault(model, Counter()).update(mends)
+
+    def table(self) -> dict[str, JSON]:
+        """By model: `valid`, `mended`, `refused`, and `mends` by kind."""
+        return {
+            model: {
+                "valid": counts["valid"],
+                "mended": counts["mended"],
+                "refused": counts["refused"],
+                "mends": dict(sorted(self._mends[model].items())),
+            }
+            for model, counts in sorted(self._outcomes.items())
+        }
+
 
 logger = logging.getLogger("polycall.tools")
 

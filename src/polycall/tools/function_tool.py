@@ -27,8 +27,7 @@ from polycall.tools.context import ToolContext
 from polycall.tools.mending import Mending
 from polycall.tools.pickling import reduced
 from polycall.tools.problems import Checker
-from polycall.tools.slots import Slots
-from polycall.tools.threads import run_in_thread
+from polycall.tools.threads import Slots, run_in_thread
 from polycall.tools.validate import Checked, SchemaChecker, check_arguments
 
 if TYPE_CHECKING:

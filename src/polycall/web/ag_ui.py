@@ -11,10 +11,9 @@ from polycall.agents import TaskEvent
 from polycall.agents.event_json import event_json
 from polycall.errors import RequestError
 from polycall.ir import JSON, Message, Part, Reasoning, Text, ToolCall, ToolResult
-from polycall.web.approvals import Approvals, Verdict
 from polycall.web.events import Encoder, Waiting, call_of_approval, is_shown
 from polycall.web.parts import user_message
-from polycall.web.responses import Events, OnApproval, OnLeave, encoded
+from polycall.web.responses import Approvals, Events, OnApproval, OnLeave, Verdict, encoded
 
 
 class AGUIRequest(Struct, frozen=True):

@@ -10,10 +10,9 @@ from msgspec import Struct
 from polycall.agents import TaskEvent, event_json
 from polycall.errors import RequestError
 from polycall.ir import JSON, Message, Part, Reasoning, Text, ToolCall, ToolResult
-from polycall.web.approvals import Approvals, Verdict
 from polycall.web.events import Encoder, Waiting, call_of_approval
 from polycall.web.parts import user_message
-from polycall.web.responses import Events, OnApproval, OnLeave, encoded
+from polycall.web.responses import Approvals, Events, OnApproval, OnLeave, Verdict, encoded
 
 _REASONS = {
     "finished": "stop",

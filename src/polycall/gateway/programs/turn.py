@@ -21,6 +21,9 @@ from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.generation.request_usage import RequestUsage
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.programs.client_tools import (
+    answered_now,
+    answers_to,
+    check_calls,
     for_several_steps,
     programs_for,
     without_namespaces,
@@ -40,7 +43,6 @@ from polycall.gateway.programs.records import (
     shown_id,
 )
 from polycall.gateway.programs.sender import Sender
-from polycall.gateway.programs.tool_results import answered_now, answers_to, check_calls
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carried import CarriedRequest
 from polycall.ir import (

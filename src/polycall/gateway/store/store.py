@@ -44,10 +44,9 @@ from polycall.gateway.store.base import (
     Settlement,
 )
 from polycall.gateway.store.reading_process import ReadingProcess
-from polycall.gateway.store.spool import Spool
 from polycall.gateway.store.sqlite import SQLiteEngine, path_of
 from polycall.gateway.store.usage import UsageRow, usage
-from polycall.gateway.store.writer import RowWriter
+from polycall.gateway.store.writer import RowWriter, Spool
 
 logger = logging.getLogger("polycall.store")
 
