@@ -1,4 +1,4 @@
-"""The bytes of a streamed answer, what happens when its reader leaves, approvals by another request."""
+"""The bytes of a streamed answer; what happens when its reader leaves, or is asked to approve."""
 
 from __future__ import annotations
 
