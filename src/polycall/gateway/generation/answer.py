@@ -19,7 +19,7 @@ from polycall.gateway.generation.attempts import (
 )
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.generation.request_usage import RequestUsage
-from polycall.gateway.http.json_array_encoder import ArrayEncoder
+from polycall.gateway.http.framers import ArrayEncoder
 from polycall.gateway.http.replies import (
     Headers,
     base_headers,

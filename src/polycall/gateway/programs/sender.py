@@ -17,7 +17,7 @@ from polycall.fold import Folder
 from polycall.gateway.generation.answer import own_id, stream_headers
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.generation.request_usage import RequestUsage
-from polycall.gateway.http.json_array_encoder import ArrayEncoder
+from polycall.gateway.http.framers import ArrayEncoder
 from polycall.gateway.http.replies import base_headers, dated, send_json
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.services import GatewayServices
