@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from bench.door_upstream import Upstream
 
+from polycall._support import event_stream
 from polycall.errors import MalformedRequestError, ProtocolError
 from polycall.gateway.forwarding import embed, forward, service
 from polycall.gateway.responses import websocket
+from polycall.providers.dialects import DIALECTS
 from tests.edge.test_doors import ask, serving
 
 LISTS = b"[%b[]]" % (b"[]," * 250_000)
@@ -154,3 +156,22 @@ def test_an_event_with_half_a_surrogate_is_taken() -> None:
 def test_a20_a_heavy_list_is_refused_before_it_is_made() -> None:
     with pytest.raises(ProtocolError, match="too heavy"):
         forward.list_of(LISTS)
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (b'{"delta":{"text":"%b"}}' % (b"x" * 13_000_000), "bytes is not taken"),
+        (b'{"delta":%b}' % LISTS, "too heavy"),
+        (b'{"delta":"\xff"}', "not UTF-8"),
+    ],
+)
+def test_a20_a_message_of_awss_framing_is_an_event_like_any_other(
+    payload: bytes, words: str
+) -> None:
+    decoder = DIALECTS["bedrock-converse"].StreamDecoder()
+    data = event_stream.event("contentBlockDelta", payload)
+    for start in range(0, len(data), 65536):
+        decoder.feed(data[start : start + 65536])
+    with pytest.raises(ProtocolError, match=words):
+        decoder.close()

@@ -14,7 +14,7 @@ from msgspec import Struct
 from polycall.errors import ProtocolError, TruncatedError
 
 CONTENT_TYPE = "application/vnd.amazon.eventstream"
-MESSAGE_BYTES_MAX = 24 * 1024 * 1024
+MESSAGE_BYTES_MAX = 17 * 1024 * 1024  # of an event of 12 MiB in base64
 _HEADERS_BYTES_MAX = 128 * 1024
 _PRELUDE = struct.Struct(">III")
 _SUM = struct.Struct(">I")
@@ -33,8 +33,9 @@ class EventMessage(Struct, frozen=True):
 class EventStreamReader:
     """Bytes in, messages out, however they are cut; `ProtocolError` for a wrong sum."""
 
-    def __init__(self) -> None:
+    def __init__(self, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
         self._buffer = bytearray()
+        self._message_bytes_max = message_bytes_max
 
     @property
     def held_bytes(self) -> int:
@@ -59,11 +60,13 @@ class EventStreamReader:
         total, headers_size, prelude_sum = _PRELUDE.unpack_from(buffer)
         if zlib.crc32(memoryview(buffer)[:8]) != prelude_sum:
             raise ProtocolError("an event-stream message has a wrong sum over its lengths")
-        if headers_size > _HEADERS_BYTES_MAX or not 16 + headers_size <= total <= MESSAGE_BYTES_MAX:
+        is_long = headers_size > _HEADERS_BYTES_MAX or total > self._message_bytes_max
+        if is_long or total < 16 + headers_size:
             raise ProtocolError(f"an event-stream message of {total} bytes is not taken")
         if len(buffer) < total:
             return None
-        data = bytes(buffer[:total])
+        with memoryview(buffer) as view:  # which is copied once
+            data = bytes(view[:total])
         del buffer[:total]
         (message_sum,) = _SUM.unpack_from(data, total - 4)
         if zlib.crc32(memoryview(data)[: total - 4]) != message_sum:

@@ -176,7 +176,7 @@ class SSEDecoder:
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             self._grow(len(line))
         elif line.startswith(b"event:"):
-            self._event = _text(line[6:]).removeprefix(" ")
+            self._event = text_of(line[6:]).removeprefix(" ")
         # Anything else is a comment, `id:`, `retry:` or a field the standard says to ignore.
 
     def _take_long(self, line: memoryview) -> None:
@@ -191,7 +191,7 @@ class SSEDecoder:
         self._event, self._data, self._size = "", [], 0
         if not data:
             return None
-        return Frame(event, _text(data[0] if len(data) == 1 else b"\n".join(data)))
+        return Frame(event, text_of(data[0] if len(data) == 1 else b"\n".join(data)))
 
     def _grow(self, size: int) -> None:
         self._size += size
@@ -245,7 +245,7 @@ class JSONArrayDecoder:
                     element = bytes(buffer[self._start : position + 1])
                     del buffer[: position + 1]
                     self._scanned = position = 0
-                    yield Frame("", _text(element))
+                    yield Frame("", text_of(element))
                     continue
                 elif self._depth < 0:
                     raise ProtocolError("a closing brace without an opening one in a JSON array")
@@ -282,7 +282,7 @@ class LinesDecoder:
             self._rest.clear()
             self._size = 0
             if whole.strip():
-                yield Frame("", _text(whole))
+                yield Frame("", text_of(whole))
         if rest:
             self._rest.append(rest)
             self._size += len(rest)
@@ -294,7 +294,7 @@ class LinesDecoder:
         whole = b"".join(self._rest)
         self._rest.clear()
         if whole.strip():
-            yield Frame("", _text(whole))
+            yield Frame("", text_of(whole))
 
 
 class ObjectLinesDecoder(LinesDecoder):
@@ -336,7 +336,8 @@ class ObjectLinesDecoder(LinesDecoder):
                 return
 
 
-def _text(data: bytes | memoryview) -> str:
+def text_of(data: bytes | memoryview) -> str:
+    """The text of an event; `ProtocolError` where it is none, or takes too much to read."""
     try:
         if len(data) > LONG_BYTES:
             check_weight(data)

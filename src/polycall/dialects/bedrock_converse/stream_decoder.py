@@ -38,7 +38,7 @@ from polycall.ir import (
 )
 from polycall.translation.calls import unique_id
 from polycall.translation.failures import failed_end
-from polycall.translation.sse import Frame
+from polycall.translation.sse import Frame, text_of
 from polycall.translation.stream import Framing, Payload, StreamDecoderBase
 from polycall.translation.wire import response_reader as reader
 from polycall.translation.wire import unread
@@ -49,8 +49,8 @@ _EXCEPTION = "!"
 class _EventFrames:
     """AWS's messages as frames; an exception's name begins with `!`."""
 
-    def __init__(self) -> None:
-        self._reader = EventStreamReader()
+    def __init__(self, event_bytes_max: int) -> None:
+        self._reader = EventStreamReader(event_bytes_max)
 
     @property
     def held_bytes(self) -> int:
@@ -67,10 +67,7 @@ class _EventFrames:
 
 def _frame(message: EventMessage) -> Frame:
     headers = message.headers
-    try:
-        data = message.payload.decode() or "{}"
-    except UnicodeDecodeError:
-        raise ProtocolError(f"an event is not UTF-8: {message.payload[:40]!r}") from None
+    data = text_of(message.payload) or "{}"
     if headers.get(":message-type", "event") == "event":
         return Frame(headers.get(":event-type", ""), data)
     name = headers.get(":exception-type") or headers.get(":error-code", "error")
@@ -98,7 +95,7 @@ class StreamDecoder(StreamDecoderBase):
 
     def framing(self, head: bytes) -> Framing:
         """AWS's framing begins with a length, which no text does."""
-        return _EventFrames() if head[:1] == b"\0" else super().framing(head)
+        return _EventFrames(self.event_bytes_max) if head[:1] == b"\0" else super().framing(head)
 
     def usage_so_far(self) -> Usage:
         """What `metadata` told."""
