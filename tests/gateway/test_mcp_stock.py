@@ -20,7 +20,6 @@ from polycall.sim import Call, Simulation, Turn
 from tests.gateway.harness import KEY, Gateway
 from tests.gateway.mcp_support import REVISIONS, mcp_client, stock_table, text_of
 from tests.gateway.test_claude_code import SMALL
-from tests.gateway.test_claude_code import claude as claude
 from tests.mcp.support import until_it_answers
 from tests.packages import from_npm
 from tests.servers import free_port
