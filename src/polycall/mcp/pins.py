@@ -65,7 +65,7 @@ class Notice(Struct, frozen=True):
         }[self.kind]
         outcome = "; it is withheld" if self.withheld else ""
         todo = "; look at it, then 'polycall mcp pin' takes it" if self.kind != "unusable" else ""
-        named = self.what if self.what == "instructions" else f"{self.what} {self.tool!r}"
+        named = self.what if self.what == "instructions" else f"{self.what} {self.tool[:200]!r}"
         return f"MCP server {self.server!r}, {named}: {said}{outcome}{todo}"
 
 
