@@ -179,7 +179,6 @@ async def with_pydantic() -> None:
         await feature("prompts", prompted)
         await feature("forms", lambda: says("stock_ask_name", {}, "accept: 영희"))
         await feature("approval", lambda: says("stock_remove", {"path": "/x"}, "removed /x"))
-        await feature("tasks", lambda: says("stock_nap", {"seconds": 1.5}, "slept"))
 
 
 asyncio.run(with_fastmcp() if KIND == "fastmcp" else with_pydantic())
