@@ -34,10 +34,14 @@ class Wire:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listening.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
-                for source, sink, kept in ((near, far, self._said), (far, near, self._heard)):
-                    arguments = (source, sink, kept)
-                    threading.Thread(target=self._pump, args=arguments, daemon=True).start()
+                threading.Thread(target=self._pass_on, args=(near,), daemon=True).start()
+
+    def _pass_on(self, near: socket.socket) -> None:
+        with near, socket.create_connection(("127.0.0.1", self._target)) as far:
+            back = threading.Thread(target=self._pump, args=(far, near, self._heard), daemon=True)
+            back.start()
+            self._pump(near, far, self._said)
+            back.join()
 
     def _pump(self, source: socket.socket, sink: socket.socket, kept: bytearray) -> None:
         with contextlib.suppress(OSError):
