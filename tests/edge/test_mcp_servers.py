@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import mcp_types as types
 import pytest
+from mcp.shared.message import SessionMessage
 
 from polycall.errors import ToolServerError
-from polycall.mcp import HttpServer, StdioServer, connect
+from polycall.mcp import HttpServer, StdioServer, connect, stdio
 from polycall.mcp.stdio import _Lines  # pyright: ignore[reportPrivateUsage]
 from tests.mcp.support import call
 
@@ -164,6 +166,61 @@ async def test_a19_a_line_without_an_end_is_refused(case: str, when: str) -> Non
         tracemalloc.stop()
     assert most < 80_000_000, f"{most / 1e6:.0f} MB"
     assert time.monotonic() - started < 15
+
+
+# Each as a line; the program reads no answer.
+QUESTIONS = {
+    "pings": '{"jsonrpc":"2.0","id":%d,"method":"ping"}',
+    "roots": '{"jsonrpc":"2.0","id":"r%d","method":"roots/list"}',
+    "what nobody knows": '{"jsonrpc":"2.0","id":%d,"method":"' + "x" * 3000 + '"}',
+}
+
+
+@pytest.mark.parametrize("kind", QUESTIONS)
+async def test_a19_a_program_that_takes_no_answers_is_not_read(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took 238 MiB in 20 s: all that it asked was answered, and no answer was taken."""
+    monkeypatch.setattr(stdio, "REQUESTS_MAX", 50)
+    read = 0
+    parsed = stdio._message  # pyright: ignore[reportPrivateUsage]
+
+    def counting(line: bytes) -> stdio.Message:
+        nonlocal read
+        read += 1
+        return parsed(line)
+
+    monkeypatch.setattr(stdio, "_message", counting)
+    asks = f"{QUESTIONS[kind]!r} % (id(asked) + len(str(time.monotonic_ns()))) + chr(10)"
+    program = "import time\n" + _STDIO % ("tools/call", asks)
+    hostile = StdioServer("hostile", command=[sys.executable, "-c", program], deadline_s=3)
+    async with connect(hostile) as tools:
+        before = read
+        result = await call(tools, next(iter(tools)).name)
+        assert result.is_error
+    # What was waiting in the pipe, for the program's input took some, and then no more.
+    assert read - before < 5_000
+
+
+async def test_a19_one_that_takes_them_may_ask_on() -> None:
+    asked = stdio._Asked()  # pyright: ignore[reportPrivateUsage]
+    request = types.JSONRPCRequest(jsonrpc="2.0", id=1, method="ping")
+    answer = types.JSONRPCResponse(jsonrpc="2.0", id=1, result={})
+    for _ in range(5 * stdio.REQUESTS_MAX):
+        await asked.note(SessionMessage(request))
+        asked.sent(SessionMessage(answer))
+    # One that is taken back has no answer.
+    back = types.JSONRPCNotification(jsonrpc="2.0", method="notifications/cancelled")
+    for _ in range(5 * stdio.REQUESTS_MAX):
+        await asked.note(SessionMessage(request))
+        await asked.note(SessionMessage(back))
+    for _ in range(stdio.REQUESTS_MAX):
+        await asked.note(SessionMessage(request))
+    waiting = asyncio.ensure_future(asked.note(SessionMessage(request)))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    asked.sent(SessionMessage(answer))
+    await asyncio.wait_for(waiting, 5)
 
 
 def test_a19_lines_are_the_same_however_they_are_cut() -> None:
