@@ -222,11 +222,20 @@ def render_request(request: Request, *, quirks: Quirks = _DEFAULT_QUIRKS) -> Wir
 
 
 def _defer(body: JSON, opened: set[str]) -> None:
-    """Say of the tools that a result has opened that they are loaded late."""
-    for definition in body.get("tools", []):
-        name: Any = definition.get("name")
-        if isinstance(name, str) and name in opened:
-            definition["defer_loading"] = True
+    """Say of the tools that a result has opened that they are loaded late.
+
+    The list is shared with other requests: this one gets its own.
+    """
+    tools: list[JSON] = body.get("tools", [])
+    if any(_name_of(tool) in opened for tool in tools):
+        body["tools"] = [
+            {**tool, "defer_loading": True} if _name_of(tool) in opened else tool for tool in tools
+        ]
+
+
+def _name_of(tool: JSON) -> str:
+    name: Any = tool.get("name")
+    return name if isinstance(name, str) else ""
 
 
 def _leave_out_unfitting(
