@@ -268,12 +268,12 @@ def _with(made: Any, field: str, value: bytes) -> bytes:
 def _values(field: str, size: int) -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "a long text", lambda: b'"%b"' % (b"x" * size)
     yield "small values", lambda: b"[%b1]" % (b"[]," * (size // 3))
-    yield "many fields", lambda: b"{%b}" % b",".join(b'"%x":1' % n for n in range(size // 9))
+    yield "many fields", lambda: b"{%b}" % b",".join(b'"%x":1' % n for n in range(size // 11))
     if field.rpartition(".")[2] in _INNER:
         yield "values in a text", lambda: b'"{\\"a\\":[%b1]}"' % (b"[]," * (size // 3))
         yield (
             "fields in a text",
-            lambda: b'"{%b}"' % b",".join(b'\\"%x\\":1' % n for n in range(size // 11)),
+            lambda: b'"{%b}"' % b",".join(b'\\"%x\\":1' % n for n in range(size // 14)),
         )
 
 
