@@ -203,7 +203,7 @@ async def test_a19_a_program_that_takes_no_answers_is_not_read(
 
 
 async def test_a19_one_that_takes_them_may_ask_on() -> None:
-    asked = stdio._Asked()  # pyright: ignore[reportPrivateUsage]
+    asked = stdio._OpenRequests()  # pyright: ignore[reportPrivateUsage]
     request = types.JSONRPCRequest(jsonrpc="2.0", id=1, method="ping")
     answer = types.JSONRPCResponse(jsonrpc="2.0", id=1, result={})
     for _ in range(5 * stdio.REQUESTS_MAX):

@@ -63,7 +63,7 @@ class _Lines:
         return lines
 
 
-class _Asked:
+class _OpenRequests:
     """How many requests of a program wait for their answer; beyond a bound nothing is read of it.
 
     A program that asks and takes no answers would have us keep them all.
@@ -117,7 +117,7 @@ async def stdio_transport(
     # No await until the task group: a cancellation in between would leave the program running.
     given, reading = anyio.create_memory_object_stream[Message](0)
     writing, taken = anyio.create_memory_object_stream[SessionMessage](0)
-    written, asked = anyio.Event(), _Asked()
+    written, asked = anyio.Event(), _OpenRequests()
 
     async def write() -> None:
         try:
@@ -149,7 +149,7 @@ async def _read(
     process: ServerProcess,
     given: MemoryObjectSendStream[Message],
     on_excess: Callable[[str], None],
-    asked: _Asked,
+    asked: _OpenRequests,
 ) -> None:
     assert process.stdout is not None
     lines = _Lines()
@@ -169,7 +169,7 @@ async def _read(
 
 
 async def _write(
-    process: ServerProcess, taken: MemoryObjectReceiveStream[SessionMessage], asked: _Asked
+    process: ServerProcess, taken: MemoryObjectReceiveStream[SessionMessage], asked: _OpenRequests
 ) -> None:
     assert process.stdin is not None
     try:
