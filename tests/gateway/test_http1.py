@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from polycall.errors import (
     UpstreamTimeoutError,
 )
 from polycall.transport.base import Deadlines, HTTPRequest, push_to
-from polycall.transport.http1 import HTTP1Transport
+from polycall.transport.http1 import HTTP1Transport, _Connection, _Origin  # pyright: ignore[reportPrivateUsage]
 from tests.certificates import certificate
 
 QUICK = Deadlines(connect_s=1.0, read_s=1.0, total_s=3.0)
@@ -147,10 +148,97 @@ async def test_what_follows_an_answer_is_no_part_of_the_next_one() -> None:
         assert await first.read(size_bytes_max=100) == b"hello"
         assert await other.read(size_bytes_max=100) == b"hello"
         assert server.connections == 1
-        with pytest.raises(ProtocolError, match="second answer"):
-            await get(transport, server.url)
-        assert await get(transport, server.url) == (200, b"hello")
-        assert server.connections == 2
+        for connections in (1, 2):
+            assert await get(transport, server.url) == (200, b"hello")
+            assert server.connections == connections
+
+
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nx-trailer: 1\r\n\r\n"
+)
+ENDED = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello"
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+EVIL = b"HTTP/1.1 500 No\r\nx-evil: 1\r\ncontent-length: 4\r\n\r\nevil"
+# What a server may write behind its answer.
+EXTRA: dict[str, bytes] = {
+    "half a head": b"HTTP/1.1 200 OK\r\nx-left: ",
+    "half a line": b"HTTP/1.1 200 OK",
+    "a letter": b"H",
+    "a whole answer": EVIL,
+    "a half answer": EVIL[:-2],
+    "two answers": EVIL + EVIL,
+    "an interim answer": INTERIM,
+    "an upgrade": b"HTTP/1.1 101 Go\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+    "an answer without an end": b"HTTP/1.1 200 OK\r\n\r\nevil",
+    "the end of chunks": b"0\r\n\r\n",
+    "a chunk": b"4\r\nevil\r\n0\r\n\r\n",
+    "lines and a head": b"\r\n\r\nHTTP/1.1 200 OK\r\nx-left: ",
+    "no HTTP": b"\x00\xff",
+}
+
+
+class Wire(asyncio.Transport):
+    """The transport of a connection that is fed by hand."""
+
+    def __init__(self) -> None:
+        super().__init__({"socket": socket.socket()})
+        self.is_cut = False
+
+    def writelines(self, list_of_data: Iterable[object]) -> None:
+        assert not self.is_cut
+
+    def is_closing(self) -> bool:
+        return self.is_cut
+
+    def abort(self) -> None:
+        self.is_cut = True
+
+
+@pytest.mark.parametrize(
+    "first", [OK, CHUNKED, INTERIM + OK, ENDED], ids=["length", "chunks", "interim", "ended"]
+)
+@pytest.mark.parametrize("case", EXTRA)
+async def test_a_connection_with_more_than_its_answer_is_used_by_nobody(
+    first: bytes, case: str
+) -> None:
+    """However the bytes are cut: the answer is whole, and no other sees what came behind it."""
+    data = first + EXTRA[case]
+    pool = HTTP1Transport(trust_environment=False)
+    for cut in range(1, len(data) + 1):
+        wire = Wire()
+        connection = _Connection(pool, _Origin("http", "x", 1), asyncio.get_running_loop())
+        connection.connection_made(wire)
+        answer = connection.send([b"GET"], QUICK)
+        for piece in (data[:cut], data[cut:]):
+            if piece and not wire.is_cut:
+                connection.data_received(piece)
+        assert wire.is_cut
+        assert not connection.is_usable(0)
+        assert (answer.status, await answer.read(size_bytes_max=9)) == (200, b"hello")
+        assert not {"x-left", "x-evil", "x-trailer"} & set(answer.headers)
+        wire.get_extra_info("socket").close()
+    await pool.close()
+
+
+@pytest.mark.parametrize("case", EXTRA)
+async def test_no_request_gets_what_came_behind_the_answer_before(case: str) -> None:
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        writer.write(OK + EXTRA[case] if number == 1 else EVIL)
+
+    async with serving(script) as (server, transport):
+        for connections in range(1, 4):
+            request = HTTPRequest(server.url, {}, b"")
+            answer = await transport.open(request, QUICK)
+            assert (answer.status, dict(answer.headers)) == (200, {"content-length": "5"})
+            assert await answer.read(size_bytes_max=9) == b"hello"
+            assert server.connections == connections
+
+
+async def test_lines_without_a_word_behind_an_answer_leave_nothing() -> None:
+    async with serving(says(OK + b"\r\n")) as (server, transport):
+        for _ in range(3):
+            assert await get(transport, server.url) == (200, b"hello")
 
 
 @pytest.mark.parametrize("case", BODIES)

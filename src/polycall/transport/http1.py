@@ -337,11 +337,13 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            answer.take_in(len(data))
-            answer.fail(ProtocolError(f"{self.origin.host} does not answer with HTTP"))
-            self.abort()
-            return
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not answer.is_complete or isinstance(error, httptools.HttpParserUpgrade):
+                answer.take_in(len(data))
+                answer.fail(ProtocolError(f"{self.origin.host} does not answer with HTTP"))
+                self.abort()
+                return
+            answer.is_delimited = False  # what follows it is nobody's
         if not answer.take_in(len(data)):
             answer.fail(ProtocolError(f"{self.origin.host} sends headers or chunks without an end"))
             self.abort()
@@ -369,6 +371,11 @@ class _Connection(asyncio.Protocol):
             answer.lost(is_untouched=not self._headers)
 
     # The parser's callbacks
+
+    def on_message_begin(self) -> None:
+        answer = self._answer
+        if answer is None or answer.is_complete:
+            raise ProtocolError("something follows the answer")  # it ends the parser
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")

@@ -64,7 +64,7 @@ class HTTP1Response:
         self._rest: Awaitable[None] | None = None  # what the taker could not do at once
         self.has_begun = False  # its headers are there, or it failed
         self._has_headers = False
-        self._is_complete = False
+        self.is_complete = False
         self.is_delimited = False
         self._is_closed = False
         self._error: Exception | None = None
@@ -97,7 +97,7 @@ class HTTP1Response:
                 await rest
 
     async def read(self, *, size_bytes_max: int) -> bytes:
-        if self._is_complete and self._error is None and self._size <= size_bytes_max:
+        if self.is_complete and self._error is None and self._size <= size_bytes_max:
             return self._take()  # the usual answer, which came at once
         whole = BytesIO()  # gives what it has without a second copy of it
         size = 0
@@ -114,7 +114,7 @@ class HTTP1Response:
 
     async def close(self) -> None:
         """Cut the connection where the body has not ended; else it is in the pool already."""
-        if not self._is_closed and not self._is_complete:
+        if not self._is_closed and not self.is_complete:
             self._is_closed = True
             self._connection.abort()
 
@@ -132,10 +132,6 @@ class HTTP1Response:
 
     def begin(self, status: int, headers: Mapping[str, str], *, is_delimited: bool) -> None:
         """The status and headers are there; another request may follow where it `is_delimited`."""
-        if self._has_headers:
-            self.fail(ProtocolError(f"{self._connection.host} sends a second answer"))
-            self.is_delimited = False
-            return
         self.status = status
         self.headers = headers
         self.is_delimited = is_delimited
@@ -150,7 +146,7 @@ class HTTP1Response:
 
     def complete(self) -> None:
         """The answer has come to its end, or an interim one has."""
-        self._is_complete = self._has_headers
+        self.is_complete = self._has_headers
 
     def take_in(self, size: int) -> bool:
         """Take what the parser made of a read of `size` bytes; whether that had content enough."""
@@ -163,11 +159,11 @@ class HTTP1Response:
             content = sum(map(len, expanded))
         self._size += content
         self._known = len(pieces)
-        return self._is_complete or self._waste <= _WASTE_BYTES_MAX
+        return self.is_complete or self._waste <= _WASTE_BYTES_MAX
 
     def fed(self) -> None:
         """A read has been parsed."""
-        if self._is_complete:
+        if self.is_complete:
             self._pieces = self._pieces.copy()  # the connection's are the next answer's
             self._wake()
             self._connection.release(may_be_used=self.is_delimited)
@@ -184,10 +180,10 @@ class HTTP1Response:
 
     def lost(self, *, is_untouched: bool) -> None:
         """The connection ended; `is_untouched` says that nothing of the answer had come."""
-        if self._is_complete:
+        if self.is_complete:
             return
         if self._has_headers and self._ends_with_connection():
-            self._is_complete = True
+            self.is_complete = True
         elif self._error is None:
             if is_untouched and not self._has_headers:
                 self._error = StaleConnectionError()
@@ -225,7 +221,7 @@ class HTTP1Response:
         """Whether nothing more comes; raises what ended it before its end."""
         if self._error is not None:
             raise self._error
-        return self._is_complete
+        return self.is_complete
 
     async def _poured(self, take: Take) -> Awaitable[None] | None:
         """Wait while `fed` hands over; gives what a taker has left to be awaited."""
