@@ -19,7 +19,8 @@ from polycall.errors import RequestError
 from polycall.providers.catalogue import CATALOGUE
 from polycall.sim import Simulation, Turn
 from tests.gateway.harness import KEY, Gateway
-from tests.gateway.test_secrets import echoing
+from tests.gateway.test_secrets import Echoing
+from tests.origins import serving
 
 SECRET = "sk-proj-in-clear-4711"
 
@@ -340,7 +341,7 @@ def test_every_model_of_litellm_that_has_a_counterpart_serves(tmp_path: Path) ->
     assert [name for name in found.providers if name.startswith("127")] == [
         "127-0-0-1", "127-0-0-1-2", "127-0-0-1-3",
     ]  # fmt: skip
-    with echoing() as url:
+    with serving(Echoing) as url:
         made = f'{at(url, toml(found))}\n[[keys]]\nkey = "{KEY}"\n'
         gateway = Gateway(tmp_path, made).start()
         # tests/clouds/test_import.py has the clouds, which do not answer as this one server.
