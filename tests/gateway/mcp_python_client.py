@@ -154,7 +154,7 @@ async def look(client: Client, side: Side) -> None:
     await feature("forms", lambda: says("ask_name", "accept: 영희"))
     await feature("approval", lambda: says("remove", "removed /x", path="/x"))
     if MODE == "auto":
-        await feature("tasks", lambda: says("nap", "slept", seconds=1.5))
+        await feature("tasks", lambda: says("nap", "slept", seconds=6))
     else:  # the newest revision has none
         await feature("ping", pinged)
 
