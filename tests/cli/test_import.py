@@ -359,7 +359,7 @@ def test_every_model_of_litellm_that_has_a_counterpart_serves(tmp_path: Path) ->
     ("kind", "text", "words"),
     [
         ("litellm", "a: [", "is not YAML"),
-        ("litellm", "model_list: &all [*all]", "is nested too deeply"),
+        ("litellm", "model_list: &all [*all]", "its aliases repeat so much"),
         ("litellm", "- 1", "expected a table, got list"),
         ("litellm", "models: []", "has no model_list"),
         ("litellm", "model_list: [3]", "model_list[0]: expected a table"),
