@@ -19,6 +19,7 @@ from polycall.mcp.logs import ConnectionLogs, LogMessage
 from polycall.tools import ToolContext
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway
 from tests.gateway.mcp_support import TOKEN, mcp_client, stock_table
+from tests.gateway.test_mcp_tasks import warm
 
 ME, OTHER = Owner("id-1", "first"), Owner("id-2", "second")
 
@@ -110,6 +111,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Gatew
         for name, more in (("stock", ""), ("old", "handshake = true\n"))
     )
     far = Gateway(places[1], head + tables + keys).start()
+    for gateway in (near, far):  # a client's probe gives up after 10 s, and speaks another revision
+        asyncio.run(warm(gateway))
     yield {"program": near, "address": far}
     far.stop()
     near.stop()
