@@ -7,6 +7,7 @@ for each target as by a process that has never seen it; what was made for earlie
 from __future__ import annotations
 
 import json
+from collections import Counter
 from copy import deepcopy
 from typing import Any
 from unittest import mock
@@ -23,7 +24,8 @@ from polycall.gateway.state.known_conversations import KnownConversations
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.dialects import DIALECTS
 from polycall.translation import conversation
-from polycall.translation.conversation import TAIL, Beginning, Conversation
+from polycall.translation.conversation import TAIL, VIEWS_MAX, Beginning, Conversation
+from polycall.translation.conversation_text import encoded_body
 
 IDS = st.sampled_from(["a", "b", "c", "d e", "call_0123456789" * 5])
 NAMES = st.sampled_from(["read", "write", "a.name with spaces"])
@@ -305,6 +307,28 @@ def test_what_is_found_out_for_another_target_is_known_the_next_time() -> None:
     assert known.read("o", "openai-chat", _raw(messages)).known == {"first": 1, "second": 2}
     assert len(known) == 1
     assert known.size_bytes == sum(len(each.text) for each in known._kept.values())
+
+
+@pytest.mark.parametrize("dialect", FIELDS)
+def test_of_models_that_a_client_makes_up_few_are_remembered(dialect: str) -> None:
+    """What is made for one target is as long as the text: it is bounded over all kinds."""
+    known = KnownConversations()
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "x" * 10_000}]
+    messages += [each for number in range(20) for each in _pair(dialect, "read", "t", number)]
+    read = Conversation[Any]([], {})
+    kinds: list[set[Any]] = []
+    counts: Counter[Any] = Counter()
+    for number in range(2 * VIEWS_MAX):
+        read = known.read("o", dialect, _raw(messages))
+        request = DIALECTS[dialect].parse_request(asked(dialect, read), path="")
+        provider = ALL[number % len(ALL)][0] if number < VIEWS_MAX else "anthropic"
+        prepare(request, CATALOGUE[provider], f"made-up-{number}", "sk-x")
+        counts = Counter(key[0] if isinstance(key, tuple) else key for key in read.known)
+        kinds.append(set(counts))
+    assert max(counts.values()) == VIEWS_MAX  # as many as there is room for
+    assert kinds[-1] == kinds[VIEWS_MAX]
+    models = [key[2] for key in read.known if isinstance(key, tuple) and key[0] is encoded_body]
+    assert models == [f"made-up-{VIEWS_MAX + number}" for number in range(VIEWS_MAX)]
 
 
 def test_the_next_step_takes_the_place_of_the_one_before() -> None:

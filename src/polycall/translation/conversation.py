@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TAIL = 8
+VIEWS_MAX = 8  # snapshots of one kind, by target: clients name models
 
 
 class Conversation(list[T]):
@@ -53,11 +54,27 @@ def unseen(messages: list[T], look: Any) -> list[T]:
     return messages if not seen else messages[_shared(messages, seen) :]
 
 
+def keep(known: dict[Any, Any], key: Any, made: Any) -> None:
+    """Keep a snapshot in the place of the oldest of its kind, where there are many.
+
+    A key is a kind, or a tuple that begins with it.
+    """
+    if key not in known and len(known) >= VIEWS_MAX:
+        same = [each for each in list(known) if _kind_of(each) == _kind_of(key)]
+        if len(same) >= VIEWS_MAX:
+            del known[same[0]]
+    known[key] = made
+
+
+def _kind_of(key: Any) -> Any:
+    return key[0] if isinstance(key, tuple) else key  # pyright: ignore[reportUnknownVariableType]
+
+
 def note_seen(messages: list[Any], look: Any) -> None:
     """Remember that all these messages have nothing for `look`, where they may come again."""
     known = known_of(messages)
     if known is not None:
-        known[look] = list(messages)
+        keep(known, look, list(messages))
 
 
 def _shared(messages: list[Any], before: list[Any]) -> int:
@@ -89,7 +106,7 @@ def keep_begun(
 ) -> None:
     """Keep what was made of the first messages, where they may come again."""
     if known is not None:
-        known[reader] = ([*messages], made)
+        keep(known, reader, ([*messages], made))
 
 
 def selected(messages: list[T], fits: Callable[[T], bool]) -> list[T]:
@@ -149,7 +166,7 @@ def mapped(messages: list[T], mapping: Any, convert: Callable[[T], T]) -> list[T
         before: tuple[list[T], list[T]] = known.get(mapping, ([], []))
         count = _shared(messages, before[0])
         made = [*before[1][:count], *(convert(message) for message in messages[count:])]
-        known[mapping] = (messages[:], made)
+        keep(known, mapping, (messages[:], made))
     return messages if all(map(is_, made, messages)) else like(made, messages)
 
 
@@ -203,7 +220,7 @@ class Beginnings:
         """Keep a beginning in the place of the one before."""
         if self._known is not None:
             made = Beginning(self._quirks, list(messages), wire, warnings, aliases, state)
-            self._known[self._key] = made
+            keep(self._known, self._key, made)
 
 
 def like(messages: list[T], before: list[T]) -> list[T]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from polycall._support import jsontext
 from polycall.ir import JSON
-from polycall.translation.conversation import end_of_beginning
+from polycall.translation.conversation import end_of_beginning, keep
 from polycall.translation.tool_list_cache import KnownList, once
 
 _FIELDS = ("messages", "input", "contents")  # one of them has the conversation
@@ -53,7 +53,7 @@ def encoded_body(body: JSON, known: dict[Any, Any] | None, target: tuple[str, ..
         data = jsontext.encode_unicode({**body, name: text})
     except UnicodeEncodeError:  # the whole of it is written otherwise
         return jsontext.encode_bytes(body)
-    known[key] = written
+    keep(known, key, written)
     return data
 
 

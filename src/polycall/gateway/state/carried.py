@@ -30,7 +30,6 @@ from polycall.translation.conversation import begun, keep_begun, known_of, last_
 from polycall.translation.opened import with_opened
 
 ID_HEAD = "call_pc"
-_VIEWS_MAX = 8  # of one conversation, by provider and model
 _CARRIED_ID = re.compile(r"(call_pc[0-9a-f]{24})_(\d{1,4})")
 
 
@@ -137,7 +136,6 @@ class CarriedRequest:
         end = last_turn(given, start) if known is not None and reader else start
         for place in range(start, len(given)):
             if place == end > start and _fits(view, before):
-                _make_room(known, reader)
                 keep_begun(known, given[:end], reader, self._begun(view, messages, later, before))
             own = view.message(given[place], self._names.get(place, ""))
             if view.tools:
@@ -215,14 +213,6 @@ class _SeenBeginning(Struct, frozen=True, eq=False):
     warnings: dict[str, Warning]
     tools: dict[str, None] | None
     unmapped: set[str]  # ids of results that stay as they are
-
-
-def _make_room(known: dict[Any, Any] | None, reader: Any) -> None:
-    """Forget how one other model sees the conversation, where many have: clients name models."""
-    heads: dict[Any, Any] = {key: key[0] for key in known or () if isinstance(key, tuple)}
-    seen = [key for key, head in heads.items() if head is CarriedRequest]
-    if known is not None and reader not in seen and len(seen) >= _VIEWS_MAX:
-        known.pop(seen[0], None)
 
 
 def _fits(view: _View, before: _SeenBeginning | None) -> bool:

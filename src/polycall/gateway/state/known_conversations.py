@@ -17,7 +17,7 @@ from polycall._support import jsontext
 from polycall._support.json_weight import is_dense
 from polycall.translation.conversation import Conversation, end_of_beginning
 
-# Of messages' text: what is made of it takes three to four times as much.
+# Of messages' text: what is made of it takes several times as much, for each of few targets.
 KEPT_BYTES_MAX = 8 * 1024 * 1024
 OWNER_BYTES_MAX = 4 * 1024 * 1024
 _BYTES_MIN = 8 * 1024
