@@ -119,6 +119,20 @@ def test_c9_a_stream_that_names_its_model_late_or_in_two_ways() -> None:
     assert [json.loads(stream.feed(each)[6:])["model"] for each in rest] == ["a", "a"]
 
 
+@pytest.mark.parametrize("piece", ["x", "\\\\", '\\"', "\\u00e9", "x\\n"])
+@pytest.mark.parametrize("space", ["", " ", "\n" * 100])
+def test_c9_a_name_has_a_bound_however_it_is_written(piece: str, space: str) -> None:
+    """What is longer is passed on as it is, and read no further."""
+    for size, is_name in ((800, True), (1_100, False), (500_000, False)):
+        name = piece * (size // len(piece))
+        body = f'{{"id":1,"model"{space}:{space}"{name}","x":[]}}'.encode()
+        named = f'{{"id":1,"model"{space}:{space}"a","x":[]}}'.encode() if is_name else body
+        assert named_as_asked(body, b'"model"', b'"a"') == named
+        stream = NamedStream(b'"model"', b'"a"')
+        frame, shown = (b"data: %b\n\n" % each for each in (body, named))
+        assert [stream.feed(frame), stream.feed(2 * frame)] == [shown, 2 * shown]
+
+
 def test_c9_the_own_name_of_a_provider_is_passed_as_it_is(sim: Simulation, tmp_path: Path) -> None:
     route = '[models."sim-1"]\nroute = ["up-chat/sim-1"]\n'
     gateway = Gateway(tmp_path, sim_config(sim) + route).start()

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 from polycall._support.json_weight import LONG_BYTES
 
-# A longer name is none.  Nothing here looks at a byte twice, whatever was written.
-_VALUE = re.compile(rb'\s*+:\s*+("(?:[^"\\]{1,1024}+|\\.){1,1024}+")')
+# A name that is longer, with the space before it, is none, and is not looked at further.
+_VALUE_BYTES_MAX = 1024
+_VALUE = re.compile(rb'\s*+:\s*+("(?:[^"\\]++|\\.)++")')
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[\]{}]', re.DOTALL)
 _NESTED = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _HEAD_BYTES_MAX = 256 * 1024  # of an answer, or of a frame: a name that stands later stays
@@ -29,7 +30,7 @@ def named_as_asked(body: bytes, mark: bytes, asked: bytes) -> bytes:
     # The usual answer names it among its first fields.
     is_first = body.count(b"{", 0, at) == 1 and body.find(b"[", 0, at) < 0
     is_first = is_first and body[at - 1 : at] != b"\\"
-    value = _VALUE.match(body, at + len(mark)) if is_first else None
+    value = _value(body, at + len(mark)) if is_first else None
     if value is not None:
         start, end = value.start(1), value.end()
     else:
@@ -87,6 +88,10 @@ class NamedStream:
         self._known, self._written = before + frames[start:end], before + self._asked
 
 
+def _value(data: bytes, at: int) -> re.Match[bytes] | None:
+    return _VALUE.match(data, at, at + _VALUE_BYTES_MAX)
+
+
 def _names(
     data: bytes, mark: bytes, begin: int, end: int, depth_max: int
 ) -> Iterator[tuple[int, int, int]]:
@@ -99,7 +104,7 @@ def _names(
         looked = at + len(mark)
         # After a backslash it is a text's end, which only looks like a field.
         if depth <= depth_max and data[at - 1 : at] != b"\\":
-            value = _VALUE.match(data, looked)
+            value = _value(data, looked)
             if value is not None:
                 yield at, value.start(1), value.end()
         at = data.find(mark, looked, end)
