@@ -7,6 +7,7 @@ of one role stay apart, since the server merges them itself.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from polycall.dialects.anthropic.beginnings import Rendered, Slot, Turn, has_marks
@@ -62,13 +63,15 @@ class MessagesRenderer:
 
         `appends`: changes of tools may be said after the beginning.
         """
-        self.changes = ToolChanges(self._offered_names, appends=appends)
+        self._offered = once(offered, _by_name)
+        self.names = names
+        # A method of this object would be a circle that waits for the garbage collector.
+        offered_names = partial(_offered_names, self._offered, names)
+        self.changes = ToolChanges(offered_names, appends=appends)
         self.opened: set[str] = set()  # names on the wire of tools that a result has opened
         self.unmarked = 0  # messages at the beginning that have no marks for the cache
         self.bound: dict[int, str] = {}  # what thinking blocks are bound to, by their identity
-        self._offered = once(offered, _by_name)
         self._losses = losses
-        self.names = names
         self._quirks = quirks
         self._wire_ids: set[str] = set()
         self._drawn: list[JSON] = []  # media that the assistant of the turn in hand made
@@ -312,9 +315,6 @@ class MessagesRenderer:
         self.opened.update(wire)
         return wire
 
-    def _offered_names(self) -> set[str]:
-        return {self.tool_name(tool.name, tool.namespace) for tool in self._offered.values()}
-
     def _result_block(self, part: Text | Media | Opaque, media: list[JSON]) -> JSON | None:
         if not isinstance(part, Media):
             return self._block(part, "tool", "messages")
@@ -430,3 +430,7 @@ def _wire_message(role: str, message: Message, blocks: list[JSON]) -> JSON:
 
 def _by_name(tools: list[Tool]) -> dict[str, Tool]:
     return {tool.name: tool for tool in tools}
+
+
+def _offered_names(offered: dict[str, Tool], names: ToolNames) -> set[str]:
+    return {names.wire_name(tool.name, tool.namespace) for tool in offered.values()}

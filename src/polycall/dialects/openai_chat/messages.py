@@ -197,8 +197,8 @@ def _legacy_call(message: JSON, path: Path, reader: Reader, make_id: IdMaker) ->
 class _Turn:
     """An assistant's turn with calls: what is still open, and the results that came."""
 
-    def __init__(self, owner: _History) -> None:
-        """`owner` is the one history that may change it."""
+    def __init__(self, owner: object) -> None:
+        """`owner` is the mark of the one history that may change it."""
         self.owner = owner
         self.open: list[tuple[str, ToolCall]] = []  # the wire's id alongside the call
         self.answered: dict[str, ToolCall] = {}
@@ -211,10 +211,12 @@ class _History:
 
     def __init__(self, before: _History | None = None) -> None:
         """`before` is the history of the first messages, which stays as it is."""
+        # Turns know the mark, not the history: a circle would wait for the garbage collector.
+        self._mark = object()
         self._entries: list[tuple[Message | None, _Turn | None]] = []
         self._ids: set[str] = set()
         self._turns: dict[str, _Turn] = {}  # the last turn that used a wire id
-        self._last = _Turn(self)
+        self._last = _Turn(self._mark)
         self._before: list[Message] = []  # the messages of the first entries, as far as they stay
         self._same = 0  # how many entries those are
         if before is not None:
@@ -242,7 +244,7 @@ class _History:
             request_reader.fail(f"{path}.role", roles, role)
 
     def _add_assistant(self, raw: JSON, path: Path) -> None:
-        turn = _Turn(self)
+        turn = _Turn(self._mark)
         wire_ids: list[str] = []
 
         def make_id(wire_id: str, position: int, name: str, arguments: str) -> str:
@@ -267,9 +269,9 @@ class _History:
 
     def _own(self, turn: _Turn) -> _Turn:
         """A turn that may be changed: one of the history before is copied first."""
-        if turn.owner is self:
+        if turn.owner is self._mark:
             return turn
-        own = _Turn(self)
+        own = _Turn(self._mark)
         own.open = turn.open.copy()
         own.results.extend(turn.results)
         own.answered = turn.answered.copy()
@@ -320,7 +322,7 @@ class _History:
         if turn is not None:
             turn.results.append(result)
         else:
-            orphan = _Turn(self)
+            orphan = _Turn(self._mark)
             orphan.results.append(result)
             self._entries.append((None, orphan))
 
