@@ -120,7 +120,7 @@ def test_c9_a_stream_that_names_its_model_late_or_in_two_ways() -> None:
 
 
 @pytest.mark.parametrize("piece", ["x", "\\\\", '\\"', "\\u00e9", "x\\n"])
-@pytest.mark.parametrize("space", ["", " ", "\n" * 100])
+@pytest.mark.parametrize("space", ["", " ", "\n" * 100], ids=["none", "one", "many"])
 def test_c9_a_name_has_a_bound_however_it_is_written(piece: str, space: str) -> None:
     """What is longer is passed on as it is, and read no further."""
     for size, is_name in ((800, True), (1_100, False), (500_000, False)):

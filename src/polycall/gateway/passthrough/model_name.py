@@ -30,7 +30,8 @@ def named_as_asked(body: bytes, mark: bytes, asked: bytes) -> bytes:
     # The usual answer names it among its first fields.
     is_first = body.count(b"{", 0, at) == 1 and body.find(b"[", 0, at) < 0
     is_first = is_first and body[at - 1 : at] != b"\\"
-    value = _value(body, at + len(mark)) if is_first else None
+    after = at + len(mark)
+    value = _VALUE.match(body, after, after + _VALUE_BYTES_MAX) if is_first else None
     if value is not None:
         start, end = value.start(1), value.end()
     else:
@@ -88,10 +89,6 @@ class NamedStream:
         self._known, self._written = before + frames[start:end], before + self._asked
 
 
-def _value(data: bytes, at: int) -> re.Match[bytes] | None:
-    return _VALUE.match(data, at, at + _VALUE_BYTES_MAX)
-
-
 def _names(
     data: bytes, mark: bytes, begin: int, end: int, depth_max: int
 ) -> Iterator[tuple[int, int, int]]:
@@ -104,7 +101,7 @@ def _names(
         looked = at + len(mark)
         # After a backslash it is a text's end, which only looks like a field.
         if depth <= depth_max and data[at - 1 : at] != b"\\":
-            value = _value(data, looked)
+            value = _VALUE.match(data, looked, looked + _VALUE_BYTES_MAX)
             if value is not None:
                 yield at, value.start(1), value.end()
         at = data.find(mark, looked, end)
