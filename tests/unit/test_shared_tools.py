@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import random
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 
 from polycall.errors import PolycallError
 from polycall.exchange import prepare
+from polycall.gateway.state.known_conversations import KnownConversations
 from polycall.ir import (
     Message,
     Reasoning,
@@ -32,8 +34,10 @@ from polycall.ir import (
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.provider import DialectName
+from polycall.translation.conversation import like
 from polycall.translation.opened import with_opened
 from polycall.translation.tool_list_cache import ToolListCache
+from tests.gateway.test_known_steps import FIELDS, begin, pair
 from tests.test_repeated import ASKS, CLIENTS, ODD
 
 Change = Callable[[Request], Request]
@@ -56,7 +60,7 @@ def _names(request: Request) -> list[str]:
 
 
 def _said(request: Request, *more: Message) -> Request:
-    return replace(request, messages=[*request.messages, *more])
+    return replace(request, messages=like([*request.messages, *more], request.messages))
 
 
 def _called(request: Request, *, opened: bool) -> Request:
@@ -99,10 +103,18 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def _sent(client: DialectName, tools: list[Any], changes: tuple[str, ...], target: int) -> Any:
+def _sent(
+    client: DialectName,
+    tools: list[Any],
+    changes: tuple[str, ...],
+    target: int,
+    said: list[Any] | None = None,
+) -> Any:
     """What goes out of a request with these tools, or why nothing does."""
     path = "/v1beta/models/m:generateContent" if client == "gemini" else ""
     body = {**copy.deepcopy(ASKS[client]), "tools": tools}
+    if said is not None:
+        body[FIELDS[client]] = said
     request = replace(DIALECTS[client].parse_request(body, path=path), lossy=True)
     for name in changes:
         request = CHANGES[name](request)
@@ -112,7 +124,8 @@ def _sent(client: DialectName, tools: list[Any], changes: tuple[str, ...], targe
     except PolycallError as error:
         return repr(error)
     wire = made.wire
-    return (made.http.body, made.http.headers, wire.warnings, wire.aliases, wire.adapted)
+    notes = (wire.warnings, wire.aliases, wire.adapted, wire.bound)
+    return (made.http.body, made.http.headers, *notes)
 
 
 @cache
@@ -142,3 +155,20 @@ def test_any_requests_with_the_same_tools(client: DialectName) -> None:
     generator = random.Random(client)
     picked = [(generator.choice(pairs), generator.randrange(len(TARGETS))) for _ in range(120)]
     _check(client, picked)
+
+
+@pytest.mark.parametrize("client", FIELDS)
+def test_any_requests_of_two_keys_in_known_conversations(client: DialectName) -> None:
+    generator = random.Random(client)
+    for _ in range(4):
+        known, shared = KnownConversations(bytes_min=2), ToolListCache(copy.deepcopy(ODD[client]))
+        said = begin(client) + [each for number in range(8) for each in pair(client, number)]
+        for number in range(8):
+            said = said[: generator.choice([-4, 99, 99])] + pair(client, 100 + number)
+            changes = tuple(generator.sample(list(CHANGES), 2))
+            target = generator.choice([0, generator.randrange(len(TARGETS))])
+            alone = _sent(client, copy.deepcopy(ODD[client]), changes, target, copy.deepcopy(said))
+            items = known.read(generator.choice("ab"), client, json.dumps(said).encode())
+            assert _sent(client, shared, changes, target, items) == alone
+            assert items == said
+        assert shared == ODD[client]
