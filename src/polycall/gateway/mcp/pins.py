@@ -22,7 +22,7 @@ class StorePins:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, dict[str, Pin] | None] = {}
-        self._changed: set[str] = set()
+        self._changed: dict[str, dict[str, Pin]] = {}  # that are not written yet
 
     async def fetch(self, server: str) -> None:
         """Read what the store has of a server now, of all kinds."""
@@ -32,6 +32,8 @@ class StorePins:
 
     async def _fetch(self, place: str) -> None:
         found = await self._store.kept(_OWNER, f"pins:{place}")
+        if place in self._changed:
+            return  # another request pinned them meanwhile
         self._known[place] = (
             None if found is None else msgspec.json.decode(found, type=dict[str, Pin])
         )
@@ -44,10 +46,12 @@ class StorePins:
         """
         is_ours = True
         for what in KINDS:
-            if (place := place_of(server, what)) in self._changed:
-                self._changed.discard(place)
-                value = jsontext.encode_bytes(self._known[place] or {})
-                if not await self._store.keep_new(_OWNER, f"pins:{place}", value):
+            place = place_of(server, what)
+            if (pins := self._changed.get(place)) is not None:
+                value = jsontext.encode_bytes(pins)
+                is_new = await self._store.keep_new(_OWNER, f"pins:{place}", value)
+                self._changed.pop(place, None)  # only now: what could not be written is tried again
+                if not is_new:
                     await self._fetch(place)
                     is_ours = False
         return is_ours
@@ -55,7 +59,7 @@ class StorePins:
     async def take(self, server: str, what: What, pins: Mapping[str, Pin]) -> None:
         """Pin these by a person's word, in the place of others."""
         server = place_of(server, what)
-        self._changed.discard(server)
+        self._changed.pop(server, None)
         self._known[server] = dict(pins)
         value = jsontext.encode_bytes(self._known[server])
         await self._store.keep(_OWNER, f"pins:{server}", value)
@@ -64,8 +68,7 @@ class StorePins:
         return self._known.get(server)
 
     def save(self, server: str, pins: Mapping[str, Pin]) -> None:
-        self._known[server] = dict(pins)
-        self._changed.add(server)
+        self._known[server] = self._changed[server] = dict(pins)
 
 
 class StoreTokens:
