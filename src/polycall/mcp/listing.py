@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from polycall.errors import ToolServerError
+
+logger = logging.getLogger("polycall.mcp")
 
 T = TypeVar("T")
 
@@ -19,26 +22,38 @@ async def all_pages(
     what: str,
     page_of: Callable[[str | None], Awaitable[Any]],
     items_of: Callable[[Any], list[T]],
+    *,
+    is_pinned: bool = True,
 ) -> list[T]:
-    """What a list has on all its pages; `ToolServerError` where it has no end, or is too large."""
-    start = f"MCP server {server!r}"
+    """What a list has on all its pages; `ToolServerError` where it has no end, or is too large.
+
+    What is pinned is listed as a whole or not at all; of another list that is too long, a part.
+    """
     found: list[T] = []
     cursor: str | None = None
     cursors: set[str] = set()
     size = 0
+    excess = f"more than {_PAGES_MAX} pages"
     for _ in range(_PAGES_MAX):
         page = await page_of(cursor)
         items = items_of(page)
-        found += items
         size += sum(len(str(each)) for each in items)
-        if len(found) > _ITEMS_MAX:
-            raise ToolServerError(f"{start} lists more than {_ITEMS_MAX:,} items ({what})")
         if size > LIST_CHARS_MAX:
-            raise ToolServerError(f"{start}: {what} has more than {LIST_CHARS_MAX:,} characters")
+            excess = f"more than {LIST_CHARS_MAX:,} characters"
+            break
+        found += items
+        if len(found) > _ITEMS_MAX:
+            excess = f"more than {_ITEMS_MAX:,} items"
+            break
         cursor = page.next_cursor
         if cursor is None:
             return found
         if cursor in cursors:
-            raise ToolServerError(f"{start}: {what} has no end: a cursor comes twice")
+            excess = "no end: a cursor comes twice"
+            break
         cursors.add(cursor)
-    raise ToolServerError(f"{start}: {what} has more than {_PAGES_MAX} pages")
+    words = f"MCP server {server!r}: {what} has {excess}"
+    if is_pinned:
+        raise ToolServerError(words)
+    logger.warning("%s; the first %s are listed", words, f"{min(len(found), _ITEMS_MAX):,}")
+    return found[:_ITEMS_MAX]

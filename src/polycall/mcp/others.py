@@ -123,8 +123,20 @@ class OtherOffers:
             )
         return result
 
-    def checked_resources(self, listed: list[types.Resource]) -> list[types.Resource]:
+    async def resources(self, caller: Hashable = None) -> list[types.Resource]:
         """Without those that look like an attack; resources come and go, and are not pinned."""
+
+        async def page(cursor: str | None) -> types.ListResourcesResult:
+            return await self._ask(
+                what,
+                lambda client: client.list_resources(cursor=cursor, cache_mode="bypass"),
+                caller,
+            )
+
+        what = "resources/list"
+        listed = await all_pages(
+            self._comparison.server, what, page, lambda each: each.resources, is_pinned=False
+        )
         if not self._comparison.inspects:
             return listed
         found: list[types.Resource] = []

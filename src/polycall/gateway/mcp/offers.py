@@ -22,7 +22,6 @@ from polycall.gateway.mcp.hub import Hub, Member
 from polycall.gateway.mcp.updates import Updates
 from polycall.ir import JSON
 from polycall.mcp import McpToolset, Notice
-from polycall.mcp.listing import all_pages
 
 logger = logging.getLogger("polycall.mcp")
 
@@ -44,17 +43,8 @@ class Offers:
         """The resources of these servers that the key may read."""
 
         async def listed(member: Member) -> list[types.Resource]:
-            source = _spoken(member)
-
-            async def page(cursor: str | None) -> types.ListResourcesResult:
-                return await source.ask(
-                    "resources/list",
-                    lambda client: client.list_resources(cursor=cursor, cache_mode="bypass"),
-                    asked.owner.id,
-                )
-
-            found = await all_pages(member.name, "resources/list", page, lambda p: p.resources)
-            found = source.others.checked_resources(found)
+            listing = _spoken(member).others.resources(asked.owner.id)
+            found = await _within(member, "resources", listing)
             return [_renamed(each, uri=_uri(member, asked, each.uri)) for each in found]
 
         return await self._all(asked, "resources", listed)
@@ -128,17 +118,22 @@ class Offers:
         return _cleaned(found, member)
 
     async def _prompts(self, member: Member, asked: McpRequest) -> list[types.Prompt]:
-        others = _spoken(member).others
-        found = await _within(member, "prompts", others.prompts(asked.owner.id))
-        if not await self._hub.pins.flush(member.name):  # another replica met it first
-            found = await _within(member, "prompts", others.prompts(asked.owner.id))
-        return found
+        return await self._pinned(member, asked, "prompts", _spoken(member).others.prompts)
 
     async def _templates(self, member: Member, asked: McpRequest) -> list[types.ResourceTemplate]:
-        others = _spoken(member).others
-        found = await _within(member, "templates", others.templates(asked.owner.id))
-        if not await self._hub.pins.flush(member.name):
-            found = await _within(member, "templates", others.templates(asked.owner.id))
+        return await self._pinned(member, asked, "templates", _spoken(member).others.templates)
+
+    async def _pinned(
+        self,
+        member: Member,
+        asked: McpRequest,
+        kind: str,
+        listing: Callable[[str], Awaitable[list[ModelT]]],
+    ) -> list[ModelT]:
+        """What is listed, and what is pinned at the first meeting is kept."""
+        found = await _within(member, kind, listing(asked.owner.id))
+        if not await self._hub.pins.flush(member.name):  # another replica met it first
+            found = await _within(member, kind, listing(asked.owner.id))
         return found
 
     async def _check(

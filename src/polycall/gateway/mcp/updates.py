@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from polycall.errors import PolycallError, RateLimitError, RequestError
+from polycall.gateway.mcp.calls import clean
 from polycall.gateway.mcp.hub import Hub, Member
 
 logger = logging.getLogger("polycall.mcp")
@@ -85,8 +86,9 @@ class Updates:
                     await member.mcp.watch(uri, owners.pop() if len(owners) == 1 else None)
                 pause_s = _AGAIN_S
             except PolycallError as error:
-                if str(error) != told:
-                    told = str(error)
+                words = clean(str(error), member.secrets)
+                if words != told:
+                    told = words
                     logger.warning("%s", told)
                 pause_s = min(2 * pause_s, _AGAIN_S_MAX)
             except Exception:
