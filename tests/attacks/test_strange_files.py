@@ -52,6 +52,9 @@ YAML = {
     "aliases of objects": "a: &b0 {x: 1}\n"
     + "".join(f"b{n}: &b{n} {{x: *b{n - 1}, y: *b{n - 1}}}\n" for n in range(1, 30))
     + "model_list: []\n",
+    "aliases of one name that is there twice": "a: &b0 {x: 1}\n"
+    + "".join(f"b{n}: &b{n} {{x: *b{n - 1}, x: *b{n - 1}}}\n" for n in range(1, 60))
+    + "model_list: 5\n",
     "an alias of itself": "model_list: &m\n- *m\n",
     "a deployment in itself": "model_list:\n- &m\n  model_name: x\n  litellm_params: *m\n",
     "an object of Python": "model_list: !!python/object/apply:os.system [id]\n",
@@ -153,6 +156,7 @@ def test_a_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     began = time.monotonic()
     with pytest.raises(ValueError, match="printed nothing"):
         read_secret("cmd:sh -c 'sleep 30 & exit 0'", {}, tmp_path)
+    assert read_secret("cmd:sh -c 'echo said; sleep 30 & exit 0'", {}, tmp_path) == "said"
     assert time.monotonic() - began < 15
 
 

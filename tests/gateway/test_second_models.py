@@ -48,7 +48,7 @@ def test_a_second_model_has_to_be_allowed(where: str) -> None:
         named(Owner("k", "first", team=team), NAMING[where])
 
 
-@pytest.mark.parametrize("name", ["models", "fallbacks", "fallback_models"])
+@pytest.mark.parametrize("name", ["models", "fallbacks", "fallback_models", "preset"])
 def test_a_key_with_limits_asks_one_model_at_a_time(name: str) -> None:
     with pytest.raises(MalformedRequestError, match="one model at a time"):
         named(Owner("k", "first", tokens_per_minute=9), {name: [OTHER]})
@@ -60,6 +60,7 @@ SEVERAL: list[dict[str, Any]] = [
     {"plugins": [{"id": "web"}, {"id": "Fusion"}]},
     {"plugins": {"id": "panel", "Analysis_Models": [OTHER]}},
     {"tools": [{"type": "openrouter:fusion"}]},
+    {"tools": [{"type": "openrouter:Fusion-2", "parameters": {}}]},
     {"tools": [{"type": "openrouter:fusion", "parameters": {"analysisModels": [OTHER]}}]},
     {"tools": [{"type": "openrouter:panel", "parameters": {"models": [OTHER]}}]},
     {"generationConfig": {"routingConfig": {"manualMode": {"modelName": OTHER}}}},
@@ -83,6 +84,8 @@ def test_a06_no_panel_and_no_router_answers_a_key_with_limits(more: dict[str, An
         {"plugins": [{"id": "fusion", "enabled": False}, {"id": "web", "max_results": 3}]},
         {"plugins": [{"id": "auto-router", "allowed_models": ["anthropic/*"]}]},
         {"generationConfig": {"temperature": 1, "routingConfig": None}},
+        {"tools": [{"type": "mcp", "headers": {"X-Data-Models": "a"}}]},
+        {"tools": [{"type": "custom", "id": "confusion_matrix"}, {"id": "x:fusions"}]},
         {"tools": [{"name": "f", "input_schema": {"properties": {"models": {"type": "array"}}}}]},
     ],
     ids=str,

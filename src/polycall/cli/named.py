@@ -61,19 +61,19 @@ def named_agent(name: str, option: str) -> Agent[Any, Any]:
 def named_value(name: str, option: str, example: str) -> tuple[ModuleType, Any]:
     """The module that `MODULE:NAME` or `FOLDER/FILE.py:NAME` names, and its value of this name.
 
-    Whatever the module prints while it loads goes to standard error.
+    Whatever the module prints while it loads goes to standard error.  Its folder stays importable,
+    as a script's does: functions may import their neighbours when they run.
     """
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise RequestError(f"{option} takes MODULE:NAME, got {name!r}; such as {example}")
     path = Path(module_name)
     folder = str(Path.cwd() / path.parent)
-    sys.path.insert(0, folder)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             module = importlib.import_module(path.name.removesuffix(".py"))
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise RequestError(f"{option} {name}: {error}; searched {folder} first") from None
-    finally:
-        sys.path.remove(folder)
     return module, getattr(module, attribute, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from collections.abc import Mapping
@@ -84,11 +85,15 @@ def _printed(words: list[str]) -> tuple[int, bytes]:
     )
     pipe = process.stdout
     assert pipe is not None
-    found: list[bytes] = []
+    found = bytearray()
 
     def read() -> None:
         with pipe:  # closed, a command that goes on printing ends
-            found.append(pipe.read(SECRET_BYTES_MAX + 1))
+            while len(found) <= SECRET_BYTES_MAX:
+                piece = os.read(pipe.fileno(), SECRET_BYTES_MAX + 1 - len(found))
+                if not piece:
+                    return
+                found.extend(piece)
 
     reader = Thread(target=read, daemon=True)
     reader.start()
@@ -99,4 +104,4 @@ def _printed(words: list[str]) -> tuple[int, bytes]:
         process.wait()
         raise
     reader.join(1.0)  # a process that the command left behind may hold the pipe
-    return status, b"".join(found)
+    return status, bytes(found)

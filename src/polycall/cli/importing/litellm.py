@@ -69,17 +69,23 @@ def _yaml() -> Any:
         raise RequestError("reading YAML needs pyyaml; install 'polycall[import]'") from None
 
 
-def _lines(yaml: Any, node: Any, path: str = "") -> dict[str, int]:
+def _lines(yaml: Any, root: Any) -> dict[str, int]:
     """The line of everything that has a path."""
-    found = {path: node.start_mark.line + 1} if path else {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            place = f"{path}.{key.value}" if path else str(key.value)
-            found.update(_lines(yaml, value, place))
-            found[place] = key.start_mark.line + 1
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            found.update(_lines(yaml, value, f"{path}[{index}]"))
+    found: dict[str, int] = {}
+
+    def note(node: Any, path: str) -> None:
+        children: list[tuple[str, Any, Any]] = []  # place, what begins there, what is in it
+        if isinstance(node, yaml.MappingNode):
+            before = f"{path}." if path else ""
+            children = [(f"{before}{key.value}", key, value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            children = [(f"{path}[{i}]", each, each) for i, each in enumerate(node.value)]
+        for place, begin, value in children:
+            if place not in found:  # of a name that is there twice, aliases could make a storm
+                found[place] = begin.start_mark.line + 1
+                note(value, place)
+
+    note(root, "")
     return found
 
 

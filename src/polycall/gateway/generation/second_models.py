@@ -5,6 +5,7 @@ They are the key's business as well: it has to be allowed to use them, and its b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from polycall.ir import JSON
 _FIELDS = ("tools", "plugins", "context_management", "compaction")
 _ADVISOR = "advisor"
 # A panel answers, of models that the request may leave to its vendor (OpenRouter's).
-_PANEL = "fusion"
+_is_panel = re.compile(r"(?:.*:)?fusion(?![a-z])", re.IGNORECASE | re.DOTALL).match
 # Google's own choice of another model, in the settings of a generation.
 _GENERATION = ("generationConfig", "generation_config")
 _ROUTERS = frozenset({"routingconfig", "modelconfig", "modelselectionconfig"})
@@ -76,10 +77,10 @@ def _several(fields: Fields) -> Iterator[str]:
                     yield f"{name}.{key}"
     for field in _FIELDS:
         for path, entry in _entries(fields, field):
-            kind = f"{entry.get('id', '')} {entry.get('type', '')}"
-            if _PANEL in kind.casefold() and entry.get("enabled") is not False:
+            kinds = (str(entry.get("id", "")), str(entry.get("type", "")))
+            if any(map(_is_panel, kinds)) and entry.get("enabled") is not False:
                 yield path
-            for holder in (entry, *entry.values()):
+            for holder in (entry, *(value for name, value in entry.items() if name != "headers")):
                 for key, value in holder.items() if isinstance(holder, dict) else ():  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
                     folded = _folded(str(key))  # pyright: ignore[reportUnknownArgumentType]
                     if value and folded.endswith("models") and not folded.startswith(_NARROWS):

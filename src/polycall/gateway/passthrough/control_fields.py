@@ -48,8 +48,8 @@ _GENERATION = frozenset(
         *("thinkingConfig", "thinking_config", "responseModalities", "response_modalities"),
     }
 )
-# Fields by which a body names models beside the one that is checked.
-OTHER_MODELS = ("models", "fallbacks", "fallback_models")
+# Fields by which a body names models beside the one that is checked: a preset holds some, too.
+OTHER_MODELS = ("models", "fallbacks", "fallback_models", "preset")
 _SPACE = b" \t\r\n"
 # An escape of what is never escaped: a letter, a digit, `_`, `-`.  It begins with what can be
 # searched for quickly, so that backslashes before it are counted afterwards.
