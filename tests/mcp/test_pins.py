@@ -6,14 +6,16 @@ import asyncio
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from polycall.errors import RequestError, ToolServerError
+from polycall.errors import RequestError, StoreError, ToolServerError
 from polycall.ir import JSON
 from polycall.mcp import Notice, PinFile, StdioServer, connect
-from polycall.mcp.pins import difference, pin_of
+from polycall.mcp.comparing import Comparison
+from polycall.mcp.pins import Pin, What, difference, pin_of
 from tests.mcp.support import TRANSPORTS, nothing_left, said, stock
 from tests.mcp.test_client import LYING
 
@@ -172,3 +174,33 @@ def test_a_file_of_pins(tmp_path: Path) -> None:
         store.save("a", {})
     assert path.read_text("utf-8") == '{"servers": 3}'
     assert [each.name for each in tmp_path.iterdir()] == ["mcp.lock.json"]
+
+
+class ReadOnly(PinFile):
+    """A file of pins that nobody may write."""
+
+    def save(self, server: str, pins: Mapping[str, Pin]) -> None:
+        raise StoreError(f"the pins cannot be written to {self.path}: read-only")
+
+
+@pytest.mark.parametrize("what", ["prompt", "template", "instructions"])
+async def test_a_file_of_tools_pins_that_cannot_be_written_serves_for_what_else_there_is(
+    what: What, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock = tmp_path / "mcp.lock.json"
+    PinFile(lock).save("s", {})
+    before = lock.read_bytes()
+    compared = Comparison("s", ReadOnly(lock), "refuse", is_pinned=True, inspects=False)
+    first, then = ({"x": {"name": "x", "description": d, "text": d}} for d in ("one", "other"))
+    assert await compared.notices(what, first, ["x"]) == []
+    assert await compared.notices(what, first, ["x"]) == []
+    assert ["read-only" in each.getMessage() for each in caplog.records] == [True]
+    assert [each.kind for each in await compared.notices(what, then, ["x"])] == ["changed"]
+    assert lock.read_bytes() == before
+
+
+async def test_tools_whose_first_pins_cannot_be_written_are_not_served(tmp_path: Path) -> None:
+    lock = ReadOnly(tmp_path / "mcp.lock.json")
+    compared = Comparison("s", lock, "refuse", is_pinned=True, inspects=False)
+    with pytest.raises(StoreError, match="read-only"):
+        await compared.notices("tool", {}, [])

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import msgspec
 
+from polycall.errors import StoreError
 from polycall.ir import JSON
 from polycall.mcp.inspection import suspicious
-from polycall.mcp.pins import Notice, Pin, PinStore, What, difference, pin_of, place_of
+from polycall.mcp.pins import Notice, Pin, PinStore, What, difference, pin_of, place_of, plural
+
+logger = logging.getLogger("polycall.mcp")
 
 # Asked for each definition that is not the pinned one, before a model sees it.
 Approve: TypeAlias = Callable[[Notice, JSON], "bool | Awaitable[bool]"]
@@ -33,6 +37,7 @@ class Comparison:
     changed: Changed
     is_pinned: bool
     inspects: bool
+    unwritten: dict[str, dict[str, Pin]] = field(default_factory=dict[str, dict[str, Pin]])
 
     async def notices(
         self, what: What, wires: Mapping[str, JSON], listed: Collection[str]
@@ -42,6 +47,8 @@ class Comparison:
         # Thousands of long definitions take seconds.
         found, doubts = await asyncio.to_thread(self._looked_through, what, wires)
         pinned = self.pins.load(place)
+        if pinned is None:
+            pinned = self.unwritten.get(place)
         kept = dict(found if pinned is None else pinned)
         if pinned is None:
             kept = {name: pin for name, pin in kept.items() if not doubts.get(name)}
@@ -62,8 +69,19 @@ class Comparison:
             gone = [name for name in kept if name not in listed]
             notices += [Notice(self.server, name, "removed", what=what) for name in gone]
         if kept != pinned:
-            self.pins.save(place, kept)
+            self._save(what, place, kept)
         return notices
+
+    def _save(self, what: What, place: str, kept: dict[str, Pin]) -> None:
+        """Keep pins; a file of a server's tools that cannot be written serves for these."""
+        try:
+            self.pins.save(place, kept)
+        except StoreError as error:
+            if what == "tool" or self.pins.load(self.server) is None:
+                raise
+            self.unwritten[place] = kept
+            words = "MCP server %r: its %s are pinned until this process ends alone: %s"
+            logger.warning(words, self.server, plural(what), error)
 
     def _looked_through(
         self, what: What, wires: Mapping[str, JSON]

@@ -58,7 +58,7 @@ class Notice(Struct, frozen=True):
     def __str__(self) -> str:
         said = {
             "changed": f"its definition is not the pinned one ({', '.join(self.parts)})",
-            "new": f"it was not there when the server's {_plural(self.what)} were pinned",
+            "new": f"it was not there when the server's {plural(self.what)} were pinned",
             "removed": "it is pinned, and the server has it no more",
             "unusable": self.reason,
             "suspicious": self.reason,
@@ -69,13 +69,14 @@ class Notice(Struct, frozen=True):
         return f"MCP server {self.server!r}, {named}: {said}{outcome}{todo}"
 
 
-def _plural(what: What) -> str:
+def plural(what: What) -> str:
+    """The word for several of a kind."""
     return what if what.endswith("s") else f"{what}s"
 
 
 def place_of(server: str, what: What) -> str:
     """Under which name a server's pins of this kind are kept; no server's name has a slash."""
-    return server if what == "tool" else f"{server}/{_plural(what)}"
+    return server if what == "tool" else f"{server}/{plural(what)}"
 
 
 def pin_of(definition: JSON, what: What = "tool") -> Pin:
