@@ -13,11 +13,12 @@ from mcp_types import CallToolResult, TextContent
 from polycall.errors import RateLimitError, StoreError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp.asking import Running
-from polycall.gateway.mcp.task_records import TaskRecord
+from polycall.gateway.mcp.task_records import HEAD, TaskRecord
 from polycall.gateway.mcp.tasks import Tasks
 from polycall.gateway.mcp.updates import Updates
 from polycall.gateway.store import Store
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
+from polycall.mcp.tasks import ServerTask
 
 ME = Owner("id-1", "first")
 
@@ -212,3 +213,29 @@ async def test_s16_no_part_of_a_tasks_record_is_large(part: str) -> None:
         assert [each.action for each in answers] == ["decline"] * (part == "question")
     assert max(map(len, values.kept.values())) < 200_000
     await tasks.close()
+
+
+@pytest.mark.parametrize("task", [None, ServerTask("at its server", "there")], ids=["call", "task"])
+async def test_a_process_does_not_take_over_a_task_that_it_works_on(
+    task: ServerTask | None,
+) -> None:
+    values = Values()
+    tasks = tasks_on(values)
+    go_on = asyncio.Event()
+
+    async def work(running: Running[Any]) -> CallToolResult:
+        await go_on.wait()
+        return said("done")
+
+    def resume(_record: TaskRecord) -> Running[Any]:
+        raise AssertionError("a second one waits")
+
+    record = await begun(tasks, work)
+    record.beat, record.server_task = 0.0, task  # the store was away from it for long
+    values.kept[ME.id, HEAD + record.id] = record.written()
+    found = await tasks.find(ME, record.id, resume)
+    assert found is not None
+    assert found.status == "working"
+    go_on.set()
+    record = await until(tasks, record.id, "completed")
+    assert (await tasks.result(ME, record))["content"][0]["text"] == "done"

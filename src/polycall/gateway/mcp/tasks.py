@@ -144,6 +144,9 @@ class Tasks:
             return None
         if not record.is_silent:
             return record
+        if record.id in self._jobs:  # ours, which the store was away from
+            self._nudge(record.id)
+            return record
         if resume is None or record.server_task is None:
             return await self._lose(owner, record)
         try:
