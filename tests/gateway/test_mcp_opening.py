@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from polycall.gateway.mcp import endpoint
 from polycall.gateway.mcp.endpoint import _to_its_end  # pyright: ignore[reportPrivateUsage]
 from tests.gateway.harness import KEY, Gateway
 from tests.gateway.mcp_support import stock_table
@@ -42,6 +43,29 @@ async def test_a_request_that_opened_a_session_goes_on_when_its_client_leaves(
     with pytest.raises(asyncio.CancelledError):
         await request
     assert ends == ["served" if has_session else "cancelled"]
+
+
+async def test_a_request_that_does_not_end_in_time_is_cancelled_with_its_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(endpoint, "_OPENING_S", 0.01)
+    told = asyncio.Event()
+    ended = asyncio.Event()
+
+    async def handling() -> None:
+        told.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    request = asyncio.create_task(_to_its_end(handling(), lambda: True))
+    await told.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    async with asyncio.timeout(5):
+        await ended.wait()
 
 
 async def status_and_session(gateway: Gateway, body: dict[str, Any], *more: str) -> list[str]:

@@ -257,6 +257,11 @@ async def _to_its_end(handling: Coroutine[Any, Any, None], has_session: Callable
                 task.cancel()
             await asyncio.wait({task}, timeout=_OPENING_S)
             task.cancel()
-        if not task.cancelled():
-            task.exception()  # nobody is there to be told
+        task.add_done_callback(_forget_failure)
         raise
+
+
+def _forget_failure(task: asyncio.Future[None]) -> None:
+    """Nobody is there to be told of it."""
+    if not task.cancelled():
+        task.exception()
