@@ -210,7 +210,7 @@ def _openapi_doors() -> Iterator[SideDoor]:
         )
     empty: Any = []
     arguments: dict[str, Any] = {
-        "a long text": "x" * 7_000_000,
+        "a long text": "x" * 4_000_000,
         "few lists": [empty] * 60_000,
         "small lists": [empty] * 99_000,
         "small numbers": [1] * 490_000,
@@ -237,8 +237,8 @@ def _nested(depth: int) -> Any:
 
 
 _PROGRAMS = {
-    "a long code": "x = '" + "x" * 7_000_000 + "'",
-    "many lines": "x = 1\n" * 900_000,
+    "a long code": "x = '" + "x" * 4_000_000 + "'",
+    "many lines": "x = 1\n" * 580_000,
     "deep code": "x = " + "(" * 2_000 + "1" + ")" * 2_000,
     "endless output": "while True: print('x' * 100000)",
     "a long output": "print('x' * 20_000_000)",

@@ -90,6 +90,17 @@ def test_a20_a_long_body_is_not_held_while_its_answer_comes() -> None:
     assert short.begun() is short
 
 
+@pytest.mark.parametrize("kind", ["a long text", "white space"])
+async def test_a20_what_a_protocol_library_reads_is_shorter(tmp_path: Path, kind: str) -> None:
+    away = '[mcp.away]\nurl = "http://127.0.0.1:9/mcp"\n'
+    async with serving(tmp_path, UP + MODELS + away) as served:
+        body = b'"%b"' if kind == "a long text" else b"%b1"
+        headers = [(b"content-type", b"application/json")]
+        data = body % (b" " * 4 * 1024 * 1024)
+        status, said = await ask(served, "POST", "/mcp", data=data, headers=headers)
+        assert (status, "larger than 4194304 bytes" in str(said)) == (413, True)
+
+
 @pytest.fixture
 def little_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("state.conversations", "generation.earlier_answers", "responses.routes"):

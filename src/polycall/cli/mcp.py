@@ -274,7 +274,8 @@ async def served_toolset(
         from polycall.sandbox import Limits, Sandbox  # noqa: PLC0415
         from polycall.tool_server import CodeToolset  # noqa: PLC0415
 
-        sandbox = await stack.enter_async_context(Sandbox(limits=Limits(wall_s=120.0)))
+        limits = Limits(wall_s=120.0, journal_bytes=16_000_000)
+        sandbox = await stack.enter_async_context(Sandbox(limits=limits))
 
         async def opened() -> Sandbox:
             return sandbox

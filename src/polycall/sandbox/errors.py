@@ -4,6 +4,7 @@
     ├── RuntimeUnavailableError   the tier that was asked for cannot run on this machine
     ├── SessionClosedError        the session was closed, or has expired
     ├── TooManySessionsError      the sandbox holds as many sessions as it may
+    ├── JournalFullError          the session's calls and results are more than its journal holds
     ├── JournalError         a journal that cannot be read, or was made by something else
     │   ├── DivergenceError       a replayed program did not do what the journal says it did
     │   └── InDoubtError          calls began, and nobody knows whether they ended
@@ -30,6 +31,10 @@ class SessionClosedError(SandboxError):
 
 class TooManySessionsError(SandboxError):
     """Close a session, or give the sandbox a larger `sessions_max`."""
+
+
+class JournalFullError(SandboxError):
+    """The run is stopped, and its session can make no more calls: begin another one."""
 
 
 class JournalError(SandboxError):

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
-from .errors import DivergenceError, JournalError
+from .errors import DivergenceError, JournalError, JournalFullError
 from .inside import plain
+from .limits import Limits
 
 try:
     import fcntl
@@ -47,8 +48,10 @@ class Journal:
                 self._keep(entry, size)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The journal that `to_json` gave."""
+    def from_json(cls, text: str, limits: Limits | None = None) -> Self:
+        """The journal that `to_json` gave; `JournalError` where `limits` do not allow it."""
+        if limits is not None:
+            check_size(len(text), text.count("\n"), limits)
         journal = cls()
         for entry in _parsed(text.splitlines()):
             journal.append(entry)
@@ -58,9 +61,14 @@ class Journal:
         """One entry to a line."""
         return "".join(f"{json.dumps(entry)}\n" for entry in self.entries)
 
-    def append(self, entry: Entry) -> None:
-        """Add an entry; `OSError` where the file takes none, which then is as it was."""
+    def append(self, entry: Entry, limits: Limits | None = None) -> None:
+        """Add an entry; `OSError` where the file takes none, which then is as it was.
+
+        `JournalFullError` where `limits` are given and it is more than they allow.
+        """
         text = json.dumps(entry)
+        if limits is not None:
+            self._check_room(len(text), limits)
         if self._file is not None:
             self._file.append(text.encode("ascii") + b"\n")
         self._keep(entry, len(text))
@@ -70,6 +78,18 @@ class Journal:
         if other is not self:
             for entry in other.entries:
                 self.append(entry)
+
+    def _check_room(self, size: int, limits: Limits) -> None:
+        what = ""
+        if self.size_bytes + size > limits.journal_bytes:
+            what = f"{limits.journal_bytes} bytes"
+        elif len(self.entries) >= limits.journal_entries:
+            what = f"{limits.journal_entries} entries"
+        if what:
+            raise JournalFullError(
+                f"the session's calls and their results are more than {what}, which is what its "
+                "journal holds; begin another session, and have tools give less"
+            )
 
     def _keep(self, entry: Entry, size: int) -> None:
         self.entries.append(entry)
@@ -116,6 +136,17 @@ class Journal:
                     f"run {run.number}: results of calls {sorted(untold)} are missing"
                 )
         return list(runs.values())
+
+
+def check_size(size: int, entries: int, limits: Limits) -> None:
+    """Raise `JournalError` where a journal is more than a session of these limits may have."""
+    # A run's end is written to a full one, too; escapes may make the text longer than it was.
+    bytes_max, entries_max = 2 * limits.journal_bytes, 2 * limits.journal_entries
+    if size > bytes_max or entries > entries_max:
+        raise JournalError(
+            f"the journal has {size} bytes and {entries} entries; "
+            f"{bytes_max} and {entries_max} are read"
+        )
 
 
 # What entries have to have, by kind; anyone who can write a journal is not believed.

@@ -40,6 +40,8 @@ class Limits:
     """What a program's process may send on average, after twice as many at once; more waits."""
     journal_bytes: int = 64_000_000
     """What a session's journal may hold; a run that would pass it is stopped."""
+    journal_entries: int = 50_000
+    """Entries of a session's journal: a call has two or three."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from typing import Any, Self
 
 from .errors import JournalError, ProtocolViolationError, SandboxError, SessionClosedError
-from .journal import Journal, RecordedRun
+from .journal import Journal, RecordedRun, check_size
 from .limits import Limits
 from .result import ProgramError, RunResult
 from .runtime import End, Job, Process, Runtime
@@ -143,23 +143,29 @@ class Session:
         journal does not say whether they were called before.
         """
         functions = _checked_functions(functions or {})
-        recorded = Journal.from_json(journal) if isinstance(journal, str) else journal
+        recorded = await self._read(journal)
         async with self._use():
             if self._runs or self._process is not None:
                 raise JournalError("only a new session can resume a journal")
-            runs = recorded.runs()
+            runs = await asyncio.to_thread(recorded.runs)
             self._adopt_header(recorded)
             unfinished = runs[-1] if runs and not runs[-1].is_over else None
             recovery = Recovery(answers=answers or {}, retry=retry)
             if unfinished is not None:
                 recovery.check(unfinished)
                 self._check_tools(unfinished, recorded, functions)
-            self.journal.adopt(recorded)
+            await asyncio.to_thread(self.journal.adopt, recorded)
             self._runs = len(runs)
             process = await self._ready()
             if unfinished is None:
                 return None
             return await self._continued(process, unfinished, functions, recovery)
+
+    async def _read(self, journal: Journal | str) -> Journal:
+        if isinstance(journal, str):
+            return await asyncio.to_thread(Journal.from_json, journal, self.limits)
+        check_size(journal.size_bytes, len(journal), self.limits)
+        return journal
 
     def _adopt_header(self, recorded: Journal) -> None:
         header = recorded.header()
@@ -234,7 +240,7 @@ class Session:
         process = await self._runtime.open(began=self._began, seed=self._seed)
         self._process = process
         if len(self.journal):
-            for run in self.journal.runs():
+            for run in await asyncio.to_thread(self.journal.runs):
                 if run.is_replayed_for_state:
                     await self._replayed(process, run)
         return process

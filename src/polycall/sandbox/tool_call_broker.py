@@ -28,6 +28,7 @@ from .text import encodable
 Function = Callable[..., Any]
 _GRACE_S = 1.0
 _PARTS_MAX = 1_000  # of a result that is looked through at once
+_PART_CHARS = 256  # of text take as long as one part
 
 
 @dataclass(frozen=True)
@@ -351,9 +352,7 @@ class ToolCallBroker:
             self._answer(self.now())
 
     def _record(self, entry: Entry) -> None:
-        if self._journal.size_bytes > self._limits.journal_bytes:
-            raise SandboxError(f"the journal holds more than {self._limits.journal_bytes} bytes")
-        self._journal.append({**entry, "run": self._run})
+        self._journal.append({**entry, "run": self._run}, self._limits)
 
     # The end.
 
@@ -407,12 +406,14 @@ def _signature(function: Function) -> inspect.Signature | None:
 
 
 def _has_many_parts(value: object) -> bool:
-    """Whether it takes long to look through a value: lists and tables of a thousand parts."""
+    """Whether it takes long to look through a value: a thousand parts, or as much of text."""
     waiting, count = [value], 0
     while waiting and count < _PARTS_MAX:
         part = waiting.pop()
         inner: list[Any] = []
-        if type(part) is dict:
+        if type(part) is str:
+            count += len(part) // _PART_CHARS
+        elif type(part) is dict:
             inner = list(cast("dict[str, Any]", part).values())
         elif type(part) is list:
             inner = cast("list[Any]", part)

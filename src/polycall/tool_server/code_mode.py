@@ -6,6 +6,7 @@ that needs a person's word pauses the program, which then goes on from its journ
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -27,6 +28,7 @@ from polycall.program.report import program_text
 from polycall.program.stubs import Signature, signatures
 from polycall.sandbox import (
     Journal,
+    JournalFullError,
     Pause,
     RunResult,
     Sandbox,
@@ -211,14 +213,14 @@ class CodeMode:
         await self._save(owner, kept, result)
         if is_new and not implicit:
             note = f"{note}(session={kept.id} keeps its variables)\n"
-        return self._concluded(kept, owner, result, note)
+        return await self._concluded(kept, owner, result, note)
 
     async def resume(self, owner: str, session: str, execute: Execute) -> ToolResult:
         """Go on with the paused program of a session; its calls are put to `execute` again."""
         kept = self._sessions.get((owner, session))
         if kept is None or not kept.journal:
             raise ToolError("no program waits in this session; it has expired, or was resumed")
-        journal, kept.journal, kept.pending = Journal.from_json(kept.journal), "", []
+        journal, kept.journal, kept.pending = kept.journal, "", []
         await kept.session.close()
         sandbox = await self._sandbox()
         kept.session = sandbox.session(idle_s=self._idle_s)
@@ -229,12 +231,15 @@ class CodeMode:
             raise ToolError(f"the program cannot continue: {error}") from None
         assert result is not None, "a paused program has not ended"
         await self._save(owner, kept, result)
-        return self._concluded(kept, owner, result, "")
+        return await self._concluded(kept, owner, result, "")
 
-    def _concluded(self, kept: _Kept, owner: str, result: RunResult, note: str) -> ToolResult:
+    async def _concluded(self, kept: _Kept, owner: str, result: RunResult, note: str) -> ToolResult:
         if result.status == "paused":
             kept.journal = kept.session.journal.to_json()
             raise ProgramPausedError(owner, kept.id, list(kept.pending))
+        if result.error is not None and result.error.type == JournalFullError.__name__:
+            self._forget(kept, owner)
+            await kept.session.close()
         text = program_text(result, kept.calls, [], output_chars_max=self._output_chars)
         return ToolResult("", [Text(note + text)], is_error=result.status != "finished")
 
@@ -271,7 +276,7 @@ class CodeMode:
         saved = await store.load(owner, name)
         if saved is None:
             return kept
-        journal = Journal.from_json(saved)
+        journal = await asyncio.to_thread(Journal.from_json, saved)
         if kept is not None and kept.runs >= len(journal.runs()):
             return kept
         if kept is not None:
@@ -329,7 +334,9 @@ class CodeMode:
         except Pause:
             kept.pending.append(PendingApproval(signature.tool, arguments))
             raise
-        kept.calls[place] = NestedCall(call, result, time.monotonic() - started)
+        # The journal has what it gave; the report shows errors alone.
+        shown = result if result.is_error else ToolResult(call_id, [], name=result.name)
+        kept.calls[place] = NestedCall(call, shown, time.monotonic() - started)
         if result.is_error:
             raise ToolError(result.text)
         return self._data(signature.tool, result)

@@ -41,7 +41,7 @@ _SESSIONS_MAX = 2_000
 _SESSIONS_OF_KEY_MAX = 200
 _IDLE_S = 1_800.0
 _OPENING_S = 5.0
-_BODY_BYTES_MAX = 8 * 1024 * 1024  # the protocol's library takes three times as much to read it
+_BODY_BYTES_MAX = 4 * 1024 * 1024  # the protocol's library takes ten times as much to read it
 # And it reads a body in the loop, each value several times.
 _VALUES_MAX, _OBJECTS_MAX, _SHORT_BYTES = 100_000, 20_000, 40_000
 

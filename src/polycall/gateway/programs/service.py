@@ -39,6 +39,7 @@ logger = logging.getLogger("polycall.programs")
 
 _RESPONSES = "openai-responses"
 _WAITING_S = 5.0  # for a turn among an owner's programs
+_JOURNAL_BYTES_MAX = 16_000_000  # is held while the session lives
 
 
 class ProgramService:
@@ -144,6 +145,7 @@ class ProgramService:
                     memory_mib=settings.memory_mib,
                     stdout_bytes=settings.stdout_bytes,
                     calls=settings.calls,
+                    journal_bytes=_JOURNAL_BYTES_MAX,
                 )
                 sandbox = Sandbox(settings.runtime, limits, pool=1)
                 try:

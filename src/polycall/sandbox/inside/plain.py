@@ -131,12 +131,14 @@ def result(value: object, *, size_bytes: int) -> Any:
     """As `arguments`, for the large results of tools: in C where the value is JSON already."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        size = len(text.encode("utf-8"))
+        size = len(text) if text.isascii() else len(text.encode("utf-8"))
     except (TypeError, ValueError, RecursionError):
         # Half of a surrogate pair is among these.
         return arguments(value, size_bytes=size_bytes, path="result")
     if size > size_bytes:
         raise TooLargeError
+    if type(value) is str:
+        return value
     if not _is_json(value):
         return arguments(value, size_bytes=size_bytes, path="result")
     copy = json.loads(text)
