@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from polycall._support import jsontext
+from polycall._support.vault import Vault
 from polycall.dialects.openai_responses.response import REPEATED_BYTES_MAX
 from polycall.dialects.openai_responses.stream_encoder import StreamEncoder
 from polycall.errors import MalformedRequestError, ProtocolError, RequestTooLargeError
@@ -143,6 +145,21 @@ async def test_a_large_value_leaves_others_their_place_in_the_cache(tmp_path: Pa
     assert ("b", "large") not in store._cache._values
     assert (await store.load_states("b", ["large"]))["large"] == b"x" * 3_000_000
     await store.close()
+
+
+@pytest.mark.parametrize("size", [0, 1_048_576, 1_048_577, 8_000_000])
+def test_a_value_is_copied_once_to_lock_it_and_once_to_unlock_it(size: int) -> None:
+    vault, value = Vault(b"secret"), b"x" * size
+    tracemalloc.start()
+    try:
+        locked = vault.lock("a", "n", value)
+        opened = vault.unlock("a", "n", locked)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert opened == value
+    assert vault.unlock("b", "n", locked) is None
+    assert peak < 2 * size + 3_000_000
 
 
 def test_a_kept_request_has_a_bound() -> None:

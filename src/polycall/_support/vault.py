@@ -9,12 +9,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from io import BytesIO
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 _MARK = b"\x01"
 _NONCE_BYTES = 12
+_PIECE_BYTES = 1024 * 1024
 
 
 class Vault:
@@ -22,18 +27,32 @@ class Vault:
 
     def __init__(self, secret: bytes, purpose: bytes = b"polycall states") -> None:
         # A key of its own: the same secret also signs tokens.
-        self._cipher = AESGCM(hmac.new(secret, purpose, hashlib.sha256).digest())
+        self._key = hmac.new(secret, purpose, hashlib.sha256).digest()
+        self._cipher = AESGCM(self._key)
 
     def lock(self, owner: str, name: str, value: bytes) -> bytes:
         """The value as it may be kept under this owner and name."""
         nonce = os.urandom(_NONCE_BYTES)
+        if len(value) > _PIECE_BYTES:
+            return self._lock_long(nonce, value, _place(owner, name))
         return _MARK + nonce + self._cipher.encrypt(nonce, value, _place(owner, name))
+
+    def _lock_long(self, nonce: bytes, value: bytes, place: bytes) -> bytes:
+        """The same, held once while it is made."""
+        cipher = Cipher(AES(self._key), GCM(nonce)).encryptor()
+        cipher.authenticate_additional_data(place)
+        locked, left = BytesIO(), memoryview(value)
+        locked.write(_MARK + nonce)
+        for start in range(0, len(value), _PIECE_BYTES):
+            locked.write(cipher.update(left[start : start + _PIECE_BYTES]))
+        locked.write(cipher.finalize() + cipher.tag)
+        return locked.getvalue()
 
     def unlock(self, owner: str, name: str, locked: bytes) -> bytes | None:
         """The value; `None` where it was not locked under this secret, owner and name."""
         if not locked.startswith(_MARK):
             return None
-        nonce, rest = locked[1 : 1 + _NONCE_BYTES], locked[1 + _NONCE_BYTES :]
+        nonce, rest = locked[1 : 1 + _NONCE_BYTES], memoryview(locked)[1 + _NONCE_BYTES :]
         try:
             return self._cipher.decrypt(nonce, rest, _place(owner, name))
         except (InvalidTag, ValueError):
