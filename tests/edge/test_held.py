@@ -74,6 +74,22 @@ def test_a20_a_stream_does_not_repeat_a_long_request(request_: Request) -> None:
     assert last["output"][0]["content"][0]["text"] == "hi"
 
 
+def test_a20_a_stream_encodes_no_long_text_that_it_leaves_out() -> None:
+    encoder = StreamEncoder(Request(model="m", messages=[Message("system", [Text(9 * LONG)])]))
+    answer = Response(
+        id="r", model="m", message=Message("assistant", [Text("hi")]), finish_reason="stop"
+    )
+    events = list(unfold(answer))
+    tracemalloc.start()
+    try:
+        data = b"".join(encoder.feed(event) for event in events)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(data) < REPEATED_BYTES_MAX
+    assert peak < 1_000_000
+
+
 @pytest.mark.parametrize(
     "value", ["긴" * 9_000_000, ["x" * 9_000_000] * 3, {"a": {"b": "y" * 9_000_000}}, [0] * 999_999]
 )

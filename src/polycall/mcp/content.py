@@ -113,6 +113,8 @@ def served_result(result: ToolResult, *, has_data: bool) -> types.CallToolResult
 
 def whole(text: str) -> str:
     """The text as UTF-8 can hold it: half characters, as cut text has them, are replaced."""
+    if text.isascii():
+        return text  # no copy of what may be long
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 

@@ -415,9 +415,19 @@ def with_short_echo(response: JSON) -> JSON:
     plain = skeleton("", "", 0, {})
     long = REPEATED_BYTES_MAX // 4
     return {
-        name: value if len(jsontext.encode_bytes(value)) <= long else plain.get(name)
+        name: plain.get(name) if _is_longer(value, long) else value
         for name, value in response.items()
     }
+
+
+def has_long_text(response: JSON) -> bool:
+    """Whether a field alone is too long to be repeated; a long text is not encoded to learn it."""
+    return any(isinstance(v, str) and len(v) > REPEATED_BYTES_MAX for v in response.values())
+
+
+def _is_longer(value: object, bytes_max: int) -> bool:
+    is_long_text = isinstance(value, str) and len(value) > bytes_max
+    return is_long_text or len(jsontext.encode_bytes(value)) > bytes_max
 
 
 def request_echo(request: Request | None) -> JSON:

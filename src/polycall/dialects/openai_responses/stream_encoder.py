@@ -20,6 +20,7 @@ from polycall.dialects.openai_responses.response import (
     begins_message,
     completed,
     custom_tools,
+    has_long_text,
     item_id,
     output_content,
     output_item,
@@ -124,6 +125,8 @@ class StreamEncoder:
             response_id = wire_id(response_id, event.model)
         echoed = request_echo(self._request)
         self._response = skeleton(response_id, event.model, event.created, echoed)
+        if has_long_text(self._response):
+            self._response = with_short_echo(self._response)
         self._send("response.created", {"response": self._response})
         if len(self._frames[-1]) > REPEATED_BYTES_MAX:
             del self._frames[-1]
