@@ -10,11 +10,11 @@ from typing import Any, cast
 import mcp_types as types
 import pytest
 
-from polycall.errors import ToolServerError
+from polycall.errors import ToolError, ToolServerError
 from polycall.gateway.mcp.calls import McpRequest
 from polycall.gateway.mcp.hub import Hub
 from polycall.gateway.mcp.offers import Offers
-from polycall.mcp import listing
+from polycall.mcp import HttpServer, McpToolset, listing
 from polycall.mcp.comparing import Comparison
 from polycall.mcp.others import OtherOffers
 from polycall.mcp.pins import MemoryPins
@@ -34,12 +34,20 @@ def offers_of(ask: Any) -> tuple[Offers, McpRequest]:
             resources=types.ResourcesCapability(), prompts=types.PromptsCapability()
         ),
     )
+    settings = SimpleNamespace(deadline_s=0.05, result_bytes_max=10_000)
     member = SimpleNamespace(
-        name="s", mcp=source, secrets=[SECRET], told="", settings=SimpleNamespace(deadline_s=0.05)
+        name="s",
+        mcp=source,
+        secrets=[SECRET],
+        told="",
+        settings=SimpleNamespace(deadline_s=0.05, result_bytes_max=10_000),
     )
 
+    async def flush(_server: str) -> bool:
+        return True
+
     class TheHub:
-        pins = SimpleNamespace()
+        pins = SimpleNamespace(flush=flush)
         on_updated = None
 
         async def ready(self, names: list[str]) -> list[Any]:
@@ -88,3 +96,54 @@ async def test_of_too_many_resources_the_first_are_listed(
         found = await offers.resources(asked)
     assert [each.name for each in found] == [f"r{number}" for number in range(10)]
     assert "resources/list has more than 10 items; the first 10 are listed" in caplog.text
+
+
+@pytest.mark.parametrize("way", ["listed twice", "told of"])
+async def test_a_prompt_that_is_another_is_not_given_however_its_server_lists_it(way: str) -> None:
+    listed = [types.Prompt(name="x", description="good")]
+
+    async def ask(what: str, *_: Any) -> Any:
+        if what == "prompts/list":
+            return types.ListPromptsResult(prompts=listed)
+        return types.GetPromptResult(messages=[])
+
+    offers, asked = offers_of(ask)
+    (member,) = await cast("Any", offers)._hub.ready(["s"])
+    assert [each.name for each in await offers.prompts(asked)] == ["s_x"]
+    assert (await offers.prompt(asked, "s_x", None)).messages == []
+    listed[0] = types.Prompt(name="x", description="other")
+    if way == "listed twice":
+        listed.append(types.Prompt(name="x", description="again"))
+        assert await offers.prompts(asked) == []
+    else:
+        member.mcp.others.forget("prompt")
+    with pytest.raises(ToolError, match="prompt 'x'"):
+        await offers.prompt(asked, "s_x", None)
+    ref = types.PromptReference(name="s_x")
+    argument = types.CompletionArgument(name="a", value="b")
+    with pytest.raises(ToolError, match="prompt 'x'"):
+        await offers.complete(asked, types.CompleteRequestParams(ref=ref, argument=argument))
+
+
+@pytest.mark.parametrize(("kind", "what"), [("prompts", "prompt"), ("resources", "template")])
+async def test_a_notice_of_changes_has_what_was_listed_looked_at_again(
+    kind: Any, what: Any
+) -> None:
+    heard: list[str] = []
+    server = HttpServer("s", url="http://127.0.0.1:1/mcp")
+    tools = McpToolset(server, on_others_changed=heard.append)
+    empty = (
+        types.ListPromptsResult(prompts=[]),
+        types.ListResourceTemplatesResult(resource_templates=[]),
+    )
+
+    async def ask(asked: str, *_: Any) -> Any:
+        return empty[asked != "prompts/list"]
+
+    tools.others._ask = ask  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    await tools.others.prompts()
+    await tools.others.templates()
+    assert tools.others.is_listed(what)
+    tools._others_changed(kind)  # pyright: ignore[reportPrivateUsage]
+    assert not tools.others.is_listed(what)
+    assert heard == [kind]

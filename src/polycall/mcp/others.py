@@ -43,6 +43,8 @@ class OtherOffers:
         self._ask = ask
         self._notices: dict[What, list[Notice]] = {}
         self._addresses: dict[str, str] = {}  # of templates, by name
+        self._changes: Counter[What] = Counter()  # that a server told of
+        self._looked_at: dict[What, int] = {}  # after so many of them
         self._held_back: set[str] = set()
         self._comparing = asyncio.Lock()
         self.instructions = ""
@@ -55,16 +57,22 @@ class OtherOffers:
     def held(self, what: What, name: str) -> Notice | None:
         """Why a prompt, or the template of an address, is not offered, as of the last list."""
         for notice in self._notices.get(what, ()):
-            if notice.withheld and name in (notice.tool, self._addresses.get(notice.tool)):
+            is_held = notice.withheld or notice.kind == "unusable"
+            if is_held and name in (notice.tool, self._addresses.get(notice.tool)):
                 return notice
         return None
 
     def is_listed(self, what: What) -> bool:
-        """Whether a list of these was read."""
-        return what in self._notices
+        """Whether a list of these was read, and no other is told of since."""
+        return self._looked_at.get(what) == self._changes[what]
+
+    def forget(self, *kinds: What) -> None:
+        """There may be other prompts or templates now: they are listed before the next use."""
+        self._changes.update(kinds)
 
     async def prompts(self, caller: Hashable = None) -> list[types.Prompt]:
         """The prompts that are as they were pinned."""
+        changes = self._changes["prompt"]
         listed = await self.listed_prompts(caller)
         counts = Counter(each.name for each in listed)
         wires = {each.name: wire_of(each) for each in listed if counts[each.name] == 1}
@@ -74,14 +82,17 @@ class OtherOffers:
             if count > 1 and (reason := "two prompts have the name")
         ]
         held = await self._compare("prompt", wires, twice)
+        self._looked_at["prompt"] = changes
         return [each for each in listed if each.name in wires and each.name not in held]
 
     async def templates(self, caller: Hashable = None) -> list[types.ResourceTemplate]:
         """The templates of addresses that are as they were pinned."""
+        changes = self._changes["template"]
         listed = await self.listed_templates(caller)
         named = template_names(listed)
         self._addresses = {name: each.uri_template for name, each in named.items()}
         held = await self._compare("template", {name: wire_of(t) for name, t in named.items()}, [])
+        self._looked_at["template"] = changes
         return [template for name, template in named.items() if name not in held]
 
     async def take_instructions(self, text: str) -> None:

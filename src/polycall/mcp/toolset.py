@@ -330,8 +330,9 @@ class McpToolset(AbstractToolset):
             sample=self._sample,
             log=self._log,
             on_updated=self._on_updated,
-            on_others_changed=self._on_others_changed,
+            on_others_changed=self._others_changed,
         )
+        self.others.forget("prompt", "template")  # another program may answer
         self._loop = asyncio.get_running_loop()
         self._is_closed = False
         try:
@@ -344,6 +345,10 @@ class McpToolset(AbstractToolset):
             await self._connection.close()
             raise
         self.error = ""
+
+    def _others_changed(self, kind: Kind) -> None:
+        self.others.forget("prompt" if kind == "prompts" else "template")
+        self._on_others_changed(kind)
 
     async def refresh(self) -> None:
         """List the tools again, and look at what became of their definitions."""
