@@ -345,6 +345,10 @@ class ToolCalls:
             error=error,
             duration_s=time.monotonic() - began,
         )
+        self.write_row(row)
+
+    def write_row(self, row: LedgerRow) -> None:
+        """Write a call's row in the ledger."""
         self._metrics.count(row)
         self._store.add_row(row)
 

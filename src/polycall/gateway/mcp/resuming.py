@@ -10,7 +10,7 @@ from typing import TypeAlias
 import mcp_types as types
 
 from polycall.gateway.mcp.asking import Running
-from polycall.gateway.mcp.calls import CallScope, McpRequest, ToolCalls, failed
+from polycall.gateway.mcp.calls import CallScope, McpRequest, ToolCalls, call_row, failed
 from polycall.gateway.mcp.hub import OfferedTool
 from polycall.gateway.mcp.task_records import TaskRecord
 from polycall.mcp.tasks import ServerTask
@@ -53,23 +53,22 @@ class Resumer:
     async def _waited(
         self, asked: McpRequest, record: TaskRecord, task: ServerTask, running: Made
     ) -> types.CallToolResult:
-        whole_s = self._calls.deadline_s(record.server)
-        until = max(record.created + whole_s, time.time() + _WITHIN_S_MIN)
-        while True:
-            offered = await self._calls.find(asked.owner, [record.server], record.tool)
-            why = self._calls.unreachable(record.server)
-            if offered is not None or not why or time.time() > until:
-                break
-            await asyncio.sleep(_LOOK_S)
+        until = time.time() + _WITHIN_S_MIN
+        until = max(record.created + self._calls.deadline_s(record.server), until)
+        try:
+            offered, why = await self._offered(asked, record, until)
+        except asyncio.CancelledError:
+            if not task.is_left:
+                self._write_down(asked, record, status=499, outcome="cancelled")
+            raise
         if offered is None:
-            why = (
-                why or self._calls.withheld(asked.owner, record.tool) or "it is not there any more"
-            )
+            self._write_down(asked, record, error="the result of the server's task cannot be had")
             return failed(
                 f"the result of {record.tool!r} cannot be had ({why}); the call may have done its "
                 "work, and it is not made again"
             )
         if offered.member.place != task.place:
+            self._write_down(asked, record, error="another server is in the place of the task's")
             return failed(
                 f"[mcp.{record.server}] is another server than the one that began this task; the "
                 "call may have done its work there, and it is not made again"
@@ -84,3 +83,37 @@ class Resumer:
             reporter=running.report,
         )
         return outcome.served
+
+    async def _offered(
+        self, asked: McpRequest, record: TaskRecord, until: float
+    ) -> tuple[OfferedTool | None, str]:
+        """The tool, or why it is not there even after a while."""
+        while True:
+            offered = await self._calls.find(asked.owner, [record.server], record.tool)
+            why = self._calls.unreachable(record.server)
+            if offered is not None or not why or time.time() > until:
+                break
+            await asyncio.sleep(_LOOK_S)
+        why = why or self._calls.withheld(asked.owner, record.tool) or "it is not there any more"
+        return offered, why
+
+    def _write_down(
+        self,
+        asked: McpRequest,
+        record: TaskRecord,
+        *,
+        status: int = 200,
+        outcome: str = "error",
+        error: str = "",
+    ) -> None:
+        """Write the row of a call whose result is not to be had."""
+        row = call_row(
+            record.call_id or record.id,
+            (record.key, asked.owner.id),
+            (record.tool, record.server),
+            self._calls.worker,
+            status=status,
+            outcome=outcome,
+            error=error,
+        )
+        self._calls.write_row(row)
