@@ -154,7 +154,7 @@ class TaskJob:
         """Keep the result, unless somebody ended the task before."""
         status: Status = "completed"
         error: JSON | None = None
-        message = ""
+        message, is_lost = "", False
         task = self._running.server_task
         if task is not None and task.is_left:
             await self._store.change_state(self.owner.id, HEAD + self._record.id, self._left)
@@ -164,7 +164,7 @@ class TaskJob:
         except asyncio.CancelledError:
             status, message = "cancelled", "it took longer than the task may be kept"
             if self._is_abandoned:
-                status, message = "completed", LOST
+                status, message, is_lost = "completed", LOST, True
         except MCPError as failure:
             status, message = "failed", failure.message[:MESSAGE_MAX]
             error = failure.error.model_dump(exclude_none=True, mode="json")
@@ -185,7 +185,7 @@ class TaskJob:
             if record.is_over or record.worker != self._worker:
                 return None
             record.status, record.message, record.error = status, message, error
-            record.is_lost = message is LOST
+            record.is_lost = is_lost
             record.question, record.answer, record.updated = None, None, time.time()
             return record.written()
 

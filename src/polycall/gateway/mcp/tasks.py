@@ -263,20 +263,12 @@ class Tasks:
 
     async def _resume(self, owner: Owner, record: TaskRecord, resume: Resume) -> TaskRecord:
         """Wait in the place of a process that is gone, unless another one does."""
-        is_ours = False
 
-        def taken(value: bytes) -> bytes | None:
-            nonlocal is_ours
-            found = TaskRecord.read(value)
-            is_ours = found.is_silent
-            if not is_ours:
-                return None
+        def taken(found: TaskRecord) -> None:
             found.worker, found.beat = self._worker, time.time()
             found.status, found.question, found.answer = "working", None, None
-            return found.written()
 
-        value = await self._store.change_state(owner.id, HEAD + record.id, taken)
-        record = record if value is None else TaskRecord.read(value)
+        record, is_ours = await self._changed_in_silence(owner, record, taken)
         if is_ours:
             logger.info("the task %s is resumed at its server", record.id)
             self._work(owner, record, resume(record))
@@ -284,19 +276,12 @@ class Tasks:
 
     async def _lose(self, owner: Owner, record: TaskRecord) -> TaskRecord:
         """End, in its process's place, a task that nobody works on any more."""
-        is_ours = False
 
-        def lost(value: bytes) -> bytes | None:
-            nonlocal is_ours
-            found = TaskRecord.read(value)
-            is_ours = found.is_silent
-            if not is_ours:
-                return None
+        def lost(found: TaskRecord) -> None:
             found.status, found.is_lost, found.message = "completed", True, LOST
             found.updated, found.question, found.answer = time.time(), None, None
-            return found.written()
 
-        value = await self._store.change_state(owner.id, HEAD + record.id, lost)
+        record, is_ours = await self._changed_in_silence(owner, record, lost)
         if is_ours and record.server:
             row = call_row(
                 f"{record.call_id or record.id}_lost",  # it may end well, and have a row, after all
@@ -308,4 +293,22 @@ class Tasks:
                 error="the process that made the call ended",
             )
             self._store.add_row(row)
-        return record if value is None else TaskRecord.read(value)
+        return record
+
+    async def _changed_in_silence(
+        self, owner: Owner, record: TaskRecord, change: Callable[[TaskRecord], None]
+    ) -> tuple[TaskRecord, bool]:
+        """The record as it is now, and whether it was silent, and is changed."""
+        is_ours = False
+
+        def changed(value: bytes) -> bytes | None:
+            nonlocal is_ours
+            found = TaskRecord.read(value)
+            is_ours = found.is_silent
+            if not is_ours:
+                return None
+            change(found)
+            return found.written()
+
+        value = await self._store.change_state(owner.id, HEAD + record.id, changed)
+        return (record if value is None else TaskRecord.read(value)), is_ours
