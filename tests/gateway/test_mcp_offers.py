@@ -40,7 +40,7 @@ def offers_of(ask: Any) -> tuple[Offers, McpRequest]:
         mcp=source,
         secrets=[SECRET],
         told="",
-        settings=SimpleNamespace(deadline_s=0.05, result_bytes_max=10_000),
+        settings=settings,
     )
 
     async def flush(_server: str) -> bool:
