@@ -124,7 +124,7 @@ class Serving(Listing):
         if self.path == "/v1/files":
             super().do_POST()
             return
-        self.seen.append((self.path, json.loads(self.read_body())))
+        self.seen.append((self.path, json.loads(self.read())))
         if self.path == "/v1/responses":
             self.answer({**RESPONSE, "id": f"resp_{len(self.seen)}"})
         else:
