@@ -124,6 +124,15 @@ def test_a_context_overflow_is_told_by_its_words_in_every_dialect(
     assert type(DIALECTS[dialect].parse_error(400, body)) is RequestTooLargeError
 
 
+@pytest.mark.parametrize("status", [200, 402, 404, 429, 500, 503])
+def test_the_kind_that_a_body_names_and_its_words_outweigh_a_relatives_status(status: int) -> None:
+    """It would be asked again, of every target, and cannot be answered."""
+    words = "prompt is too long: 210000 tokens > 200000 maximum"
+    body = {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
+    found = DIALECTS["anthropic"].parse_error(status, body)
+    assert (type(found), found.should_retry) == (RequestTooLargeError, False)
+
+
 @pytest.mark.parametrize(
     "message",
     [

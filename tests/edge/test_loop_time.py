@@ -135,6 +135,10 @@ async def test_a20_work_of_a_client_who_left_ends_before_its_next_begins() -> No
     first = asyncio.create_task(heavy.run("a", LONG_BYTES, work))
     await asyncio.to_thread(begun.wait)
     first.cancel()
+    await asyncio.sleep(0)
+    first.cancel()  # once more, by a deadline
+    await asyncio.wait([first])
+    assert under_way == 0
     await heavy.run("a", LONG_BYTES, work)
     assert most == 1
     assert first.cancelled()

@@ -92,7 +92,9 @@ async def test_what_is_said_of_errors(gateway: Gateway, sim: Simulation) -> None
     model = scripted(sim, "up-anthropic", "well", [Turn("ok")] * 2)
     async with opened(gateway) as socket:
         for sent, words in (
-            ("{", "JSON"),
+            ("{", "the frame is not JSON"),
+            ("\ufeff{}", "the frame is not JSON"),
+            ("[" * 9000, "the frame"),
             ("[]", "object"),
             ('{"type":"response.steer"}', "response.steer"),
             ('{"type":"response.create"}', "model"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import threading
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import AfterValidator
 
 from polycall import ir
 from polycall.errors import AbortRunError, ToolDefinitionError, ToolError
@@ -109,6 +111,23 @@ async def test_arguments_that_do_not_fit_are_told_and_nothing_runs() -> None:
         "note",
     )
     assert ran == []
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_a_functions_own_validators_run_where_it_is_called(size: int) -> None:
+    home = threading.get_ident()
+
+    def check(text: str) -> str:
+        assert asyncio.get_running_loop() is not None
+        assert threading.get_ident() == home
+        return text
+
+    @tool
+    async def count(text: Annotated[str, AfterValidator(check)]) -> int:
+        return len(text)
+
+    arguments = json.dumps({"text": "x" * size})
+    assert await execute(call("count", arguments), Toolset([count])) == ok(str(size), "count")
 
 
 @pytest.mark.parametrize(

@@ -215,5 +215,7 @@ def refuse_pickles() -> None:
 
     It may write them: of a run that it cannot read DBOS notes the error in the row's own form.
     """
+    # DBOS reads a row by what it says of itself, and knows `py_pickle` whatever serializer it was
+    # given (`dbos/_serialization.py` of dbos 3.4.0, read 2026-11-29): this reads them.
     # On the one instance that DBOS uses, so that a program's own serializers stay as they are.
     DBOSDefaultSerializer.deserialize = _refuse  # pyright: ignore[reportAttributeAccessIssue]

@@ -28,7 +28,7 @@ INTERNAL_QUEUE = "_dbos_internal_queue"
 _logger = logging.getLogger("polycall.durable")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Lease:
     """This process's lease, and its eye on those of others."""
 

@@ -102,7 +102,7 @@ def raised(text: str, error: Exception | None) -> Exception:
     return kind(text.removeprefix(name).removeprefix(": "))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Nested:
     """The functions of one program, and the record of its calls."""
 

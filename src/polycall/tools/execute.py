@@ -22,7 +22,7 @@ from polycall.tools.context import EndRun, ToolContext, call_key, step_mark
 from polycall.tools.problems import truncated
 from polycall.tools.results import result_parts
 from polycall.tools.toolset import AbstractToolset, AnyTool, Toolset
-from polycall.tools.validate import Checked
+from polycall.tools.validate import Checked, SchemaChecker
 
 Outcome: TypeAlias = Literal["valid", "mended", "refused"]
 
@@ -118,10 +118,11 @@ async def attempt(
         tool = _admitted(call, toolset)
         if tool.needs_approval and not is_approved and not toolset.asks(tool.name):
             raise _nobody_to_ask(tool)
-        if len(call.arguments_json) < _LONG_CHARS:
-            checked = tool.check(call.arguments_json)
-        else:
+        # A function's own validators run where the function does.
+        if isinstance(tool.checker, SchemaChecker) and len(call.arguments_json) >= _LONG_CHARS:
             checked = await asyncio.to_thread(tool.check, call.arguments_json)
+        else:
+            checked = tool.check(call.arguments_json)
     except ArgumentsError as error:
         return Attempt(_failure(call, str(error)), "refused", error=type(error).__name__)
     except ToolError as error:

@@ -62,7 +62,7 @@ def keep(known: dict[Any, Any], key: Any, made: Any) -> None:
     if key not in known and len(known) >= VIEWS_MAX:
         same = [each for each in list(known) if _kind_of(each) == _kind_of(key)]
         if len(same) >= VIEWS_MAX:
-            del known[same[0]]
+            known.pop(same[0], None)  # another thread may have done so
     known[key] = made
 
 

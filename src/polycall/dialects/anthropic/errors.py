@@ -10,6 +10,7 @@ from polycall.ir import JSON
 from polycall.translation.error_bodies import (
     class_of,
     error_fields,
+    is_overflow,
     nearest,
     read_error,
     status_of,
@@ -84,6 +85,8 @@ def _error_class(status: int, kind: str, code: str, message: str) -> type[errors
     if known is errors.ServerError and status > 500:
         known = errors.error_class_for_status(status)  # one type for all that fails there
     if known is errors.InvalidRequestError:
+        if is_overflow(message):
+            return errors.RequestTooLargeError
         if status not in (200, 400, 422):  # relatives put everything under one type
             known = errors.error_class_for_status(status) if status >= 400 else known
         if _UNPAID.search(message):

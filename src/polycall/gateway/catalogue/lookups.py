@@ -29,7 +29,7 @@ _GEMINI_PREFIXES = ("/v1/models/", "/v1beta/models/", "/v1beta1/models/")
 _MODEL_LISTS = ("/v1/models", "/v1beta/models", "/api/tags")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Lookups:
     """Answers what is no generation.  `configure` it before the first."""
 

@@ -70,7 +70,7 @@ _ENDS: dict[EndReason, FinishReason] = {
 }
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class HostedTurn:
     """One request and its answer."""
 

@@ -59,7 +59,7 @@ def search_tool(spec: SearchSpec) -> Tool:
     return Tool(spec.name, "Search the web; gives titles, addresses and excerpts.", parameters)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class WebSearch:
     """The searches of one answer."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -59,8 +60,9 @@ class HeavyWork:
             try:
                 return await asyncio.shield(done)
             except asyncio.CancelledError:
-                if not work.cancel():
-                    await asyncio.wait([done])
+                while not (work.cancel() or done.done()):
+                    with suppress(asyncio.CancelledError):  # told once more, it still works
+                        await asyncio.wait([done])
                 raise
 
     def close(self) -> None:

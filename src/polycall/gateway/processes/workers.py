@@ -51,7 +51,7 @@ class _Worker:
         self.failures = 0  # in a row, soon after the start
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Supervisor:
     """Runs `work` in as many processes as the configuration says, until a signal."""
 

@@ -28,7 +28,7 @@ from polycall.translation.wire import Encoder
 Source = Callable[[], tuple[str, list[Warning]]]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Sender:
     """For one request.  Errors after the status are told inside of the stream."""
 

@@ -88,7 +88,7 @@ _ENDS: dict[EndReason, FinishReason] = {
 _END_KEYS = ("stop_sequence", "stop_details")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class ProgramTurn:
     """One request and its answer."""
 

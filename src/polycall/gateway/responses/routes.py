@@ -44,7 +44,7 @@ _METADATA_MAX = 16
 _Handler = Callable[["ResponsesRoutes", GatewayRequest, Owner, "re.Match[str]"], Awaitable[None]]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class ResponsesRoutes:
     """Answers the routes below `/v1/responses/` and `/v1/conversations`."""
 

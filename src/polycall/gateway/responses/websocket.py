@@ -447,7 +447,10 @@ def _event(text: bytes) -> Event:
     except msgspec.ValidationError:
         raise MalformedRequestError("the frame must hold a JSON object") from None
     except (ValueError, RecursionError):
-        event = read_slowly(text)
+        try:
+            event = read_slowly(text)
+        except (MalformedRequestError, RecursionError):
+            raise MalformedRequestError("the frame is not JSON") from None
     kind: Any = _value(event.pop("type", _NULL))
     if kind != "response.create":
         shown = f"{kind}"[:60]

@@ -55,7 +55,7 @@ _NOTHING = VoiceUsage()
 _STARTS = (".delta", "inlineData")  # the first of a reply is when it begins to be heard
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Meter:
     """Reads along, writes rows, and ends the session where its key may use no more."""
 

@@ -24,7 +24,7 @@ _TURN_FRAMES = 64  # that may all be there: then others have their turn
 _DRAIN_S = 3.0  # for the provider to say what an unfinished reply used
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Relay:
     """One session's frames."""
 

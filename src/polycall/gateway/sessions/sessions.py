@@ -68,7 +68,7 @@ _PARAMETERS = frozenset({"model", "key"})
 _QUIET_CODES = (1000, 1001, 1005)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Sessions:
     """Serves every route of a realtime protocol, by one configuration."""
 

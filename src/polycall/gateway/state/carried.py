@@ -220,7 +220,7 @@ def _fits(view: _View, before: _SeenBeginning | None) -> bool:
     return before is None or view.ids.keys().isdisjoint(before.unmapped)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class _View:
     """The history as one provider may see it."""
 
