@@ -9,6 +9,7 @@ inspection.py  what in a definition somebody should look at
 looking.py     what servers offer, beside what was pinned
 pins.py        what each definition was when somebody last looked at it
 comparing.py   what differs from it, and is held
+open_requests.py  how much a server may ask before it takes our answers
 others.py      prompts, templates and instructions; listing.py lists on pages
 tasks.py       a call of a server whose result comes later
 content.py     results and definitions between the protocol and the middle language

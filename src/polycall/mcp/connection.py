@@ -35,6 +35,7 @@ from polycall.mcp.asking import Elicit, Sample, ServerQuestions
 from polycall.mcp.guard import guarded
 from polycall.mcp.listing import all_pages
 from polycall.mcp.logs import LogSink, reaches
+from polycall.mcp.open_requests import bounded
 from polycall.mcp.process import Program
 from polycall.mcp.servers import Headers, HttpServer, Server
 from polycall.mcp.tasks import (
@@ -334,7 +335,7 @@ class Connection:
         mode = "legacy" if self._server.handshake else "auto"
         tasks = TaskExtension(self._asked_of_us.report, self._asked_of_us.task_begun)
         return Client(
-            transport,
+            bounded(transport),
             message_handler=self._hear,
             cache=None,
             mode=mode,

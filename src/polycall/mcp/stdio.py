@@ -20,6 +20,7 @@ from mcp.client import stdio
 from mcp.shared.message import SessionMessage
 
 from polycall._support.json_weight import check_weight
+from polycall.mcp.open_requests import Message
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("polycall.mcp")
 
-REQUESTS_MAX = 500  # of a program to us, that have no answer yet
 LINE_BYTES_MAX = 16 * 1024 * 1024  # of one message, as over HTTP
 _HEAD = 300
 _ID = rb'"id"\s*:\s*(\d{1,18}|"[^"\\]{1,100}")\s*'
@@ -38,8 +38,6 @@ _ANSWERS = re.compile(
 _ANSWERED = re.compile(rb"," + rb"\s*" + _ID + rb"\}\s*$")
 _FLUSH_S = 0.5  # for what was accepted to be written before the program's input closes
 _LOST = (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream, OSError)
-
-Message = SessionMessage | Exception
 
 
 class _Lines:
@@ -63,43 +61,6 @@ class _Lines:
         return lines
 
 
-class _OpenRequests:
-    """How many requests of a program wait for their answer; beyond a bound nothing is read of it.
-
-    A program that asks and takes no answers would have us keep them all.
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._room = anyio.Event()
-        self._is_over = False
-
-    async def note(self, message: Message) -> None:
-        """Count a message of the program; waits where too many have no answer."""
-        inner = message.message if isinstance(message, SessionMessage) else None
-        if isinstance(inner, types.JSONRPCRequest):
-            self._count += 1
-        elif isinstance(inner, types.JSONRPCNotification) and inner.method.endswith("/cancelled"):
-            self._answered()  # which has no answer
-        while self._count > REQUESTS_MAX and not self._is_over:
-            self._room = anyio.Event()
-            await self._room.wait()
-
-    def sent(self, message: SessionMessage) -> None:
-        """Count a message that the program has taken."""
-        if isinstance(message.message, types.JSONRPCResponse | types.JSONRPCError):
-            self._answered()
-
-    def close(self) -> None:
-        """Have nothing wait any more."""
-        self._is_over = True
-        self._room.set()
-
-    def _answered(self) -> None:
-        self._count = max(0, self._count - 1)
-        self._room.set()
-
-
 @asynccontextmanager
 async def stdio_transport(
     parameters: StdioServerParameters, errors: TextIO, on_excess: Callable[[str], None]
@@ -117,17 +78,17 @@ async def stdio_transport(
     # No await until the task group: a cancellation in between would leave the program running.
     given, reading = anyio.create_memory_object_stream[Message](0)
     writing, taken = anyio.create_memory_object_stream[SessionMessage](0)
-    written, asked = anyio.Event(), _OpenRequests()
+    written = anyio.Event()
 
     async def write() -> None:
         try:
-            await _write(process, taken, asked)
+            await _write(process, taken)
         finally:
             await given.aclose()  # what waits for an answer to it is told that none comes
             written.set()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(_read, process, given, on_excess, asked)
+        group.start_soon(_read, process, given, on_excess)
         group.start_soon(write)
         try:
             yield reading, writing
@@ -136,7 +97,6 @@ async def stdio_transport(
                 # A program that is stuck writing reads nothing: its output is drained first.
                 reading.close()
                 writing.close()
-                asked.close()
                 with anyio.move_on_after(_FLUSH_S):
                     await written.wait()
                 await stdio._stop_server_process(process)  # pyright: ignore[reportPrivateUsage]
@@ -149,7 +109,6 @@ async def _read(
     process: ServerProcess,
     given: MemoryObjectSendStream[Message],
     on_excess: Callable[[str], None],
-    asked: _OpenRequests,
 ) -> None:
     assert process.stdout is not None
     lines = _Lines()
@@ -157,9 +116,7 @@ async def _read(
         try:
             async for piece in process.stdout:
                 for line in lines.feed(piece):
-                    message = _message(line)
-                    await asked.note(message)
-                    await given.send(message)
+                    await given.send(_message(line))
         except ValueError as error:
             logger.warning("%s", error)
             on_excess(str(error))
@@ -168,16 +125,13 @@ async def _read(
     await stdio._drain_stdout(process)  # pyright: ignore[reportPrivateUsage]
 
 
-async def _write(
-    process: ServerProcess, taken: MemoryObjectReceiveStream[SessionMessage], asked: _OpenRequests
-) -> None:
+async def _write(process: ServerProcess, taken: MemoryObjectReceiveStream[SessionMessage]) -> None:
     assert process.stdin is not None
     try:
         async with taken:
             async for message in taken:
                 text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                 await process.stdin.send(text.encode() + b"\n")
-                asked.sent(message)
     except _LOST:
         pass  # the program takes no more
 
