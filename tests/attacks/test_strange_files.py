@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from polycall._support.yaml_text import load_yaml
 from polycall.cli.importing import litellm, portkey
 from polycall.config import parse_config, secret_source
 from polycall.config.secret_source import read_secret
@@ -45,6 +46,37 @@ def repeated(times: int, width: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def tagged(tag: str) -> str:
+    """`a7` is a short text that aliases make as long as 10 to the power of 8, under a tag."""
+    lines = [f"a0: &a0 {tag} [{','.join(f'k{n}: 1' for n in range(10))}]"]
+    for place in range(1, 8):
+        inner = ",".join(f"k{n}: *a{place - 1}" for n in range(10))
+        lines.append(f"a{place}: &a{place} {tag} [{inner}]")
+    return "\n".join(lines) + "\n"
+
+
+TAGGED = {  # what is said, where it is said to be, and what is put into a place of any value
+    "pairs": (tagged("!!pairs"), "line 1 has the tag '!!pairs'", "*a7"),
+    "an omap": (tagged("!!omap"), "line 1 has the tag '!!omap'", "*a7"),
+    "a set": ("a: 1\nb: &b !!set {x, y}\n", "line 2 has the tag '!!set'", "*b"),
+    "bytes": ("a: 1\nb: &b !!binary aGk=\n", "line 2 has the tag '!!binary'", "*b"),
+    "pairs within lists": (
+        "a: 1\nb: &b\n- [{c: !!pairs [k: 1, k: 2]}]\n",
+        "line 3 has the tag '!!pairs'",
+        "*b",
+    ),
+    "a set within an omap": (
+        "b: &b !!omap\n- k: !!set {x}\n",
+        "line 1 has the tag '!!omap'",
+        "*b",
+    ),
+    "a tag of a program": ("a: 1\nb: &b !secret x\n", "line 2 has the tag '!secret'", "*b"),
+    "the long form of a tag": (
+        "a: 1\nb: &b !<tag:yaml.org,2002:pairs> [k: 1]\n",
+        "line 2 has the tag '!!pairs'",
+        "*b",
+    ),
+}
 YAML = {
     "aliases at the top": repeated(9, 10) + "model_list: *a8\n",
     "aliases in a deployment": repeated(20, 2)
@@ -93,6 +125,37 @@ async def test_a_strange_document_of_an_api_is_refused(case: str, tmp_path: Path
     with little(), pytest.raises(ToolDefinitionError, match=r"x\.yaml"):
         await load_document("x.yaml", tmp_path, transport)
     await transport.close()
+
+
+@pytest.mark.parametrize("case", TAGGED)
+def test_yaml_of_other_tags_is_refused_with_its_line(case: str) -> None:
+    text, place, name = TAGGED[case]
+    text += f"model_list:\n- model_name: x\n  litellm_params: {{model: openai/x, more: {name}}}\n"
+    with little(), pytest.raises(RequestError, match=rf"^x\.yaml .*{place}.*; write lists"):
+        litellm.read(text, "x.yaml")
+
+
+@pytest.mark.parametrize("case", TAGGED)
+async def test_a_document_of_other_tags_is_refused_with_its_line(case: str, tmp_path: Path) -> None:
+    text, place, name = TAGGED[case]
+    schema = f"{{type: string, default: {name}}}"
+    (tmp_path / "x.yaml").write_text(text + SCHEMA.format("", schema))
+    transport = HTTP1Transport()
+    with little(), pytest.raises(ToolDefinitionError, match=rf"^x\.yaml .*{place}.*; write lists"):
+        await load_document("x.yaml", tmp_path, transport)
+    await transport.close()
+
+
+@pytest.mark.parametrize("value", ["!!bool 5", "!!timestamp x", "!!int ''", "!!float ''"])
+def test_a_tag_before_another_value_is_refused_with_its_line(value: str) -> None:
+    with pytest.raises(RequestError, match=r"^x\.yaml .*line 2 has the tag '!!\w+' before"):
+        litellm.read(f"model_list: []\na: {value}\n", "x.yaml")
+
+
+def test_yaml_may_name_the_tags_of_plain_values() -> None:
+    text = "!!map {model_list: !!seq [], a: !!str 5, b: !!int '5', c: 2026-01-02, d: ~, e: 1.5}"
+    assert litellm.read(text, "x.yaml")
+    assert load_yaml(text)["a"] == "5"
 
 
 def test_a_file_may_repeat_what_it_says() -> None:

@@ -358,7 +358,7 @@ def test_every_model_of_litellm_that_has_a_counterpart_serves(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("kind", "text", "words"),
     [
-        ("litellm", "a: [", "is not YAML"),
+        ("litellm", "a: [", "is not plain YAML"),
         ("litellm", "model_list: &all [*all]", "its aliases repeat so much"),
         ("litellm", "- 1", "expected a table, got list"),
         ("litellm", "models: []", "has no model_list"),

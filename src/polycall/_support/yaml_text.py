@@ -10,14 +10,37 @@ from typing import Any, cast
 import yaml
 
 _PLACES_MIN = 10_000
+_TAGS = "tag:yaml.org,2002:"
+_PLAIN = {
+    _TAGS + each for each in ("bool", "float", "int", "map", "null", "seq", "str", "timestamp")
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Makes of collections dicts and lists alone: sets and lists of pairs have tags."""
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        tag = node.tag.replace(_TAGS, "!!")[:100]
+        line = node.start_mark.line + 1
+        if node.tag not in _PLAIN:
+            raise ValueError(
+                f"line {line} has the tag {tag!r}, which is not read; write lists and mappings "
+                "without a tag, and texts in quotes"
+            )
+        try:
+            return cast("Any", super()).construct_object(node, deep)
+        except (AttributeError, LookupError):  # such as of `!!bool 5`
+            raise ValueError(
+                f"line {line} has the tag {tag!r} before another value; write it without"
+            ) from None
 
 
 def load_yaml(text: str | bytes) -> Any:
-    """What it says; `ValueError` where it is no YAML, too deep, or repeats itself too much."""
+    """What it says; `ValueError` where it is not plain, too deep, or repeats too much."""
     try:
-        value: Any = yaml.safe_load(text)
+        value: Any = yaml.load(text, Loader=_Loader)  # noqa: S506 - less than safe_load reads
     except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"not YAML: {error}") from None
+        raise ValueError(f"not plain YAML: {error}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
     # Each place but those of aliases takes a character at least.
