@@ -316,6 +316,8 @@ def _updates(side: Side) -> bool:
 async def prompts(client: Client, side: Side, plan: Plan) -> Any:
     found = (await client.list_prompts()).prompts
     names = _own([each.name for each in found], _prompt(side, ""))
+    # What a server adds while it runs is held by a gateway until somebody takes it.
+    names = [each for each in names if not each.startswith("new_")]
     if plan.prompt is None:
         return names or ABSENT
     name, arguments = plan.prompt
