@@ -9,6 +9,8 @@ import re
 import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from contextlib import closing
@@ -119,6 +121,49 @@ def test_a25_what_sqlite_keeps_beside_a_database_is_private_too(tmp_path: Path) 
         make_private_database(path)
         assert is_private(path)
         assert is_private(wal)
+
+
+_TRY = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+try:
+    database.execute("begin immediate")
+except sqlite3.OperationalError as error:
+    print(error, end="")
+"""
+
+
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+@pytest.mark.parametrize("opened", ["by its name", "by a link", "with rights of others"])
+def test_a25_a_database_that_is_opened_again_loses_no_lock_of_this_process(
+    opened: str, journal: str, tmp_path: Path
+) -> None:
+    """Else another process writes in the middle of a transaction of ours."""
+    path, link = tmp_path / "a.db", tmp_path / "link.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute(f"pragma journal_mode = {journal}")
+        database.execute("create table a (b)")
+        database.execute("begin immediate")
+        database.execute("insert into a values (1)")
+        link.symlink_to(path)
+        for each in tmp_path.glob("a.db*"):
+            each.chmod(0o666 if opened == "with rights of others" else 0o600)
+        make_private_database(link if opened == "by a link" else path)
+        assert all(is_private(each) for each in tmp_path.glob("a.db*"))
+        tried = subprocess.run(
+            [sys.executable, "-c", _TRY, path], capture_output=True, text=True, check=True
+        )
+        assert tried.stdout == "database is locked"
+        database.execute("commit")
+
+
+def test_a25_a_link_to_a_database_that_is_not_there_yet_makes_a_private_one(
+    tmp_path: Path,
+) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(tmp_path / "a.db")
+    make_private_database(link)
+    assert is_private(tmp_path / "a.db")
 
 
 def test_a25_a_spool_in_a_folder_of_others_follows_no_link(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from polycall.errors import RequestError
+from polycall.errors import RequestError, StoreError
 from polycall.gateway.store import KeyRow, KeySecret, LedgerRow, Store, key_operations, open_store
 from polycall.gateway.store.base import Operation
 from polycall.gateway.store.schema import MIGRATIONS, VERSION
@@ -247,3 +247,48 @@ async def test_keys_that_are_made_while_others_read_them(
     assert all(record.secrets for record in records)
     assert revision < (await store.keys())[0], "they are read again"
     await store.close()
+
+
+def test_a_file_that_cannot_be_opened_for_writing_is_told_when_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not on the writer's thread, where nobody hears of it and each write waits for ever."""
+    connections: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def second_fails(*values: object, **options: object) -> sqlite3.Connection:
+        if connections:
+            raise sqlite3.OperationalError("disk I/O error")
+        connections.append(connect(*values, **options))  # type: ignore[call-overload]
+        return connections[0]
+
+    monkeypatch.setattr(sqlite3, "connect", second_fails)
+    with pytest.raises(RequestError, match="disk I/O error"):
+        open_store("sqlite:///store.db", tmp_path)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connections[0].execute("select 1")
+
+
+def test_a_loop_that_has_ended_takes_no_later_write_with_it(tmp_path: Path) -> None:
+    store = open_store("sqlite:///store.db", tmp_path)
+
+    async def leave() -> None:
+        writing = asyncio.ensure_future(store.save_state("a", "one", b"left"))
+        await asyncio.sleep(0)
+        writing.cancel()
+
+    async def stay() -> None:
+        await store.save_state("a", "two", b"kept")
+        assert dict(await store.load_states("a", ["two"])) == {"two": b"kept"}
+        await store.close()
+
+    for _ in range(20):
+        asyncio.run(leave())
+    asyncio.run(asyncio.wait_for(stay(), 20))
+
+
+async def test_a_store_that_is_closed_refuses_writes(tmp_path: Path) -> None:
+    store = open_store("sqlite:///store.db", tmp_path)
+    await store.close()
+    with pytest.raises(StoreError, match="closed"):
+        await asyncio.wait_for(store.save_state("a", "one", b"late"), 20)

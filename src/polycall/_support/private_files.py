@@ -8,24 +8,23 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
 from pathlib import Path
 
 _MODE = 0o600
 # Of what SQLite puts alongside a database; new ones get the mode of the database itself.
 _BESIDE = ("-wal", "-shm", "-journal")
-
-
-def make_private(path: str | os.PathLike[str]) -> None:
-    """Make the file where it is missing, with mode 0600; take rights of others from one of ours.
-
-    The mode does not depend on the process's umask.  A file of another owner keeps its mode, as
-    only the owner may change it.  Raises `OSError` where it cannot be made.
-    """
-    os.close(open_private(path, os.O_RDWR))
+# No other thread has locks on a file that this one has just made, and closes.
+_making = threading.Lock()
 
 
 def open_private(path: str | os.PathLike[str], flags: int) -> int:
-    """A descriptor of the file as `make_private` leaves it; `flags` are those of `os.open`."""
+    """A descriptor of the file, made where it is missing; `flags` are those of `os.open`.
+
+    It has mode 0600 whatever the process's umask; of one that is there and ours, rights of others
+    are taken.  A file of another owner keeps its mode, as only the owner may change it.  Raises
+    `OSError` where it cannot be made.  Not for databases of SQLite: see `make_private_database`.
+    """
     descriptor = os.open(path, flags | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), _MODE)
     try:
         _tighten(descriptor)
@@ -36,16 +35,24 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
 
 
 def make_private_database(path: str | os.PathLike[str]) -> None:
-    """`make_private` for a database of SQLite, and for the files that it keeps alongside it."""
-    make_private(path)
-    for end in _BESIDE:
+    """As `open_private` for a database of SQLite, and for the files that it keeps alongside it.
+
+    None that is there is opened: a process that closes any descriptor of a file loses all of its
+    locks on it, those of its other connections too, and another process could then write in the
+    middle of their transactions (sqlite.org, "How To Corrupt An SQLite Database File", 2.2).
+    """
+    with _making:
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE))
+        except FileExistsError:
+            if not os.path.exists(path):  # a link to what is not there yet
+                os.close(open_private(path, os.O_RDWR))
+    for end in ("", *_BESIDE):
+        name = f"{os.fspath(path)}{end}"
         # They come and go with the connections of other processes.
         with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(f"{os.fspath(path)}{end}", os.O_RDONLY)
-            try:
-                _tighten(descriptor)
-            finally:
-                os.close(descriptor)
+            if (mode := _mode_to_set(os.stat(name))) is not None:
+                os.chmod(name, mode)
 
 
 def is_private(path: str | os.PathLike[str]) -> bool:
@@ -54,7 +61,13 @@ def is_private(path: str | os.PathLike[str]) -> bool:
 
 
 def _tighten(descriptor: int) -> None:
-    status = os.fstat(descriptor)
+    if (mode := _mode_to_set(os.fstat(descriptor))) is not None:
+        os.fchmod(descriptor, mode)
+
+
+def _mode_to_set(status: os.stat_result) -> int | None:
+    """The mode without rights of others; `None` where it has none, or is not ours to change."""
     is_ours = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
-    if is_ours and stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) != _MODE:
-        os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
+    mode = stat.S_IMODE(status.st_mode)
+    private = mode & ~(stat.S_IRWXG | stat.S_IRWXO)
+    return private if is_ours and stat.S_ISREG(status.st_mode) and private != mode else None

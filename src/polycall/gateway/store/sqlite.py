@@ -58,17 +58,24 @@ class SQLiteEngine:
         """Open `path`, and bring its tables to this version."""
         self._path = path
         _make_private(path)
+        connection: sqlite3.Connection | None = None
         try:
-            self._connection = self._connect()
+            connection = self._connection = self._connect()
             self.run_now(migrate(_WORDS))
             self._file = self._identity()
+            # Opened here, where a failure can be told: on the thread nobody would hear of it, and
+            # all who wait for a write would wait for ever.
+            self._writer = self._connection if path == ":memory:" else self._connect()
         except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
             hint = ""
             if path != ":memory:" and not os.access(Path(path).parent, os.W_OK):
                 hint = "; its folder cannot be written: name another in store.url"
             raise RequestError(f"the store {path!r} cannot be opened: {error}{hint}") from None
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
         self._aside: sqlite3.Connection | None = None
         self._aside_lock = threading.Lock()
         self._thread = threading.Thread(target=self._write_all, name="polycall-store", daemon=True)
@@ -109,6 +116,8 @@ class SQLiteEngine:
 
     async def write(self, operation: Operation[T]) -> T:
         """Run it on the writer's thread."""
+        if self._is_closed:
+            raise StoreError("the store is closed")
         loop = self._loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._queue.put(_Job(operation, done))
@@ -127,6 +136,7 @@ class SQLiteEngine:
 
     async def close(self) -> None:
         """Write what is waiting, and close the file."""
+        self._is_closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         with self._aside_lock:
@@ -155,7 +165,6 @@ class SQLiteEngine:
     # The writer's thread
 
     def _write_all(self) -> None:
-        connection = self._connection if self._path == ":memory:" else self._connect()
         is_open = True
         while is_open:
             batch = [self._queue.get()]
@@ -166,11 +175,12 @@ class SQLiteEngine:
             if jobs:
                 # SQLite would go on writing to a file that nobody can open again.
                 is_gone = self._identity() != self._file
-                results = [_GONE] * len(jobs) if is_gone else _write_batch(connection, jobs)
+                results = [_GONE] * len(jobs) if is_gone else _write_batch(self._writer, jobs)
                 if self._loop is not None:
-                    self._loop.call_soon_threadsafe(_settle, jobs, results)
-        if connection is not self._connection:
-            connection.close()
+                    with contextlib.suppress(RuntimeError):  # a closed loop: nobody waits there
+                        self._loop.call_soon_threadsafe(_settle, jobs, results)
+        if self._writer is not self._connection:
+            self._writer.close()
 
 
 class SQLiteReader:
