@@ -17,7 +17,8 @@ from msgspec.structs import replace
 
 from polycall.errors import RequestError, StoreError
 from polycall.gateway.store import KeyRow, KeySecret, LedgerRow, Store, key_operations, open_store
-from polycall.gateway.store.base import Operation
+from polycall.gateway.store.base import Operation, Query
+from polycall.gateway.store.postgres import PostgresEngine
 from polycall.gateway.store.schema import MIGRATIONS, VERSION
 from tests.servers import Postgres
 
@@ -292,3 +293,37 @@ async def test_a_store_that_is_closed_refuses_writes(tmp_path: Path) -> None:
     await store.close()
     with pytest.raises(StoreError, match="closed"):
         await asyncio.wait_for(store.save_state("a", "one", b"late"), 20)
+
+
+async def test_a_task_that_waits_for_a_connection_is_cancelled_whenever_that_comes(
+    postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Python 3.11 the pool forgets one that is cancelled in the moment of its turn: a loop that
+    writes from time to time would never end, nor the answer or the process that waits for it."""
+    monkeypatch.setattr("polycall.gateway.store.postgres._CONNECTIONS_MAX", 1)
+    engine = PostgresEngine(postgres_server.database(), 5)
+
+    def look() -> Operation[None]:
+        yield Query("SELECT pg_sleep(0.01)", ())
+
+    async def beat() -> None:
+        while True:
+            await engine.write(look())
+
+    await engine.write(look())
+    stuck: list[int] = []
+    for later in range(40):
+        busy = asyncio.ensure_future(engine.write(look()))
+        await asyncio.sleep(0)
+        waiting = asyncio.ensure_future(beat())
+        await busy
+        for _ in range(later):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        _, late = await asyncio.wait([waiting], timeout=1)
+        if late:
+            stuck.append(later)
+            waiting.cancel()
+            await asyncio.wait([waiting], timeout=5)
+    await engine.close()
+    assert stuck == []

@@ -223,7 +223,8 @@ class Jail:
             )
             self._transport = transport
             self.send(self._settings.setup_frame())
-            self._check_started(await asyncio.wait_for(ready, _START_S))
+            async with asyncio.timeout(_START_S):
+                self._check_started(await ready)
         except BaseException:
             await self.close()
             raise
@@ -378,7 +379,8 @@ async def _reaped(process: subprocess.Popen[bytes]) -> int:
 
         loop.add_reader(handle, settle)
         try:
-            await asyncio.wait_for(asyncio.shield(ended), _CLOSE_S)
+            async with asyncio.timeout(_CLOSE_S):
+                await ended
         except TimeoutError:
             process.kill()
         finally:

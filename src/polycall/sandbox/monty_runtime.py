@@ -176,7 +176,8 @@ class MontyRuntime:
             raise RuntimeUnavailableError(reason)
         self._threads = ThreadPoolExecutor(_WORKERS_MAX, thread_name_prefix="polycall-monty")
         try:
-            await asyncio.wait_for(self.in_thread(self._enter), _START_S)
+            async with asyncio.timeout(_START_S):
+                await self.in_thread(self._enter)
         except (OSError, RuntimeError, TimeoutError) as error:
             await self.close()
             raise RuntimeUnavailableError(f"pydantic-monty did not start: {error}") from error

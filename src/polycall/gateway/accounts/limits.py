@@ -356,7 +356,8 @@ class KeyLimits:
     async def _keep_up(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), TICK_S)
+                async with asyncio.timeout(TICK_S):
+                    await self._closing.wait()
                 return
             try:
                 await self._settle_all(is_last=False)

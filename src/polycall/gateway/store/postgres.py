@@ -94,13 +94,18 @@ class PostgresEngine:
                 open=False,
             )
             await self._pool.open()
+        asked = _times_cancelled()
         try:
             async with (
                 asyncio.timeout(self._deadline_s),
                 self._pool.connection() as connection,
-                connection.transaction(),
             ):
-                return await _run(connection, operation)
+                # The pool waits by `asyncio.wait_for`, which forgets in Python 3.11 that its task
+                # was cancelled while what it waited for came (python/cpython#86296).
+                if _times_cancelled() > asked:
+                    raise asyncio.CancelledError
+                async with connection.transaction():
+                    return await _run(connection, operation)
         except (psycopg.Error, psycopg_pool.PoolTimeout, TimeoutError) as error:
             raise _failure(error) from None
 
@@ -151,6 +156,11 @@ class PostgresReader:
         connection = self._connection
         if connection is not None:
             connection.cancel()
+
+
+def _times_cancelled() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
 
 
 def _migrate_locked() -> Operation[None]:

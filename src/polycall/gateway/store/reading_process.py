@@ -188,7 +188,8 @@ class ReadingProcess:
             return None
         if dying_s:
             with contextlib.suppress(TimeoutError):
-                return await asyncio.wait_for(process.wait(), dying_s)
+                async with asyncio.timeout(dying_s):
+                    return await process.wait()
         with contextlib.suppress(ProcessLookupError):
             process.kill()  # it only reads
         assert process.stdin is not None

@@ -199,12 +199,9 @@ class PhoneCall:
             while (frame := outbound.next_frame()) is not None:
                 async with asyncio.timeout(_SEND_S):
                     await self._socket.send(frame)
-            waiting = outbound.has_frames.wait()
-            if not outbound.has_rest:
-                await waiting
-                continue
             try:
-                await asyncio.wait_for(waiting, _REST_S)
+                async with asyncio.timeout(_REST_S if outbound.has_rest else None):
+                    await outbound.has_frames.wait()
             except TimeoutError:
                 outbound.flush()
 
