@@ -7,7 +7,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ MEMORY_MIB_MAX = 150
 
 
 @contextmanager
-def little() -> Iterator[None]:
+def little(mib_max: int = MEMORY_MIB_MAX) -> Iterator[None]:
     """Within little memory and a time that a person waits."""
     tracemalloc.start()
     began = time.process_time()
@@ -35,7 +35,7 @@ def little() -> Iterator[None]:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < MEMORY_MIB_MAX << 20
+    assert peak < mib_max << 20
     assert time.process_time() - began < 20
 
 
@@ -158,6 +158,84 @@ def test_yaml_may_name_the_tags_of_plain_values() -> None:
     assert load_yaml(text)["a"] == "5"
 
 
+def merging(keys: int, times: int) -> str:
+    """A mapping of many keys that many others take over."""
+    base = "".join(f"  k{n}: 1\n" for n in range(keys))
+    return f"b: &b\n{base}c:\n" + "- <<: *b\n" * times
+
+
+REFUSED = {  # what is said of each
+    "many merges": (merging(1_000, 1_000), "more than 10000 keys that are merged"),
+    "merges of merges": (
+        "a0: &a0 {k0: 1, l0: 1}\n"
+        + "".join(
+            f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}], k{n}: 1, l{n}: 1}}\n" for n in range(1, 120)
+        ),
+        "more than 10000 keys that are merged",
+    ),
+    "a merge of a list": ("a: &a [1]\nb: {<<: *a}\n", "line 2 merges .* something else than map"),
+    "a merge of a text": ("a: 1\nb:\n  <<: x\n", "line 3 merges .* something else than map"),
+    "a long number of sixties": (f"a: 1{':1' * 200_000}\n", "line 1 has a number of 400001 char"),
+    "a long number of a base": (f"a: 0x{'1' * 200_000}\n", "line 1 has a number of 200002 char"),
+    "a long fraction": (f"a: 0.{'1' * 200_000}\n", "line 1 has a number of 200002 char"),
+    "an alias of nothing": ("a: 1\nb: *c\n", "line 2 has the unknown alias 'c'"),
+    "an anchor that is there twice": ("a: &a 1\nb: &a 2\n", "line 2 names 'a' a second time"),
+    "a key that is a list": ("a: 1\n? [b]\n: 2\n", "line 2 has a key that is a list"),
+    "two documents": ("a: 1\n---\nb: 2\n", "line 2 begins a second document"),
+    "a list that is said to be a text": ("a: !!str [1]\n", "line 1 has the tag '!!str' before"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_yaml_is_refused_with_what_is_wrong(case: str) -> None:
+    text, said = REFUSED[case]
+    with little(8), pytest.raises(ValueError, match=said):
+        load_yaml(text)
+
+
+READ = {
+    "nothing": ("", None),
+    "a comment": ("# x\n", None),
+    "own keys before merged ones": ("b: &b {x: 1, y: 2}\nc: {<<: *b, x: 3}\n", {"x": 3, "y": 2}),
+    "the first of those merged": (
+        "c: {<<: [{long: 1}, {long: 2, more: 3}]}\n",
+        {"long": 1, "more": 3},
+    ),
+    "two merges": ("c: {<<: {x: 1}, <<: {y: 2}}\n", {"x": 1, "y": 2}),
+    "keys of kinds": (
+        "c: {2: a, ~: b, true: c, 1.5: d}\n",
+        {2: "a", None: "b", True: "c", 1.5: "d"},
+    ),
+    "signs as texts": ("c: ['<<', =, {=: 1}]\n", ["<<", "=", {"=": 1}]),
+    "numbers": (
+        "c: [0b101, 0x1f, 017, 1_000, 1:30, 1e3, 1.5e+3]",
+        [5, 31, 15, 1000, 90, "1e3", 1500],
+    ),
+    "an empty list": ("c: []\n", []),
+    "an alias of a scalar": ("b: &b 7\nc: *b\n", 7),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_yaml_is_read_as_it_says(case: str) -> None:
+    text, value = READ[case]
+    found = load_yaml(text)
+    assert (found and found["c"]) == value
+
+
+@pytest.mark.parametrize(
+    "line", ["- x{n}\n", "- [x{n}, 'y{n}']\n", "k{n}: v{n}\n", "- {{a: {n}}}\n"]
+)
+def test_yaml_takes_little_more_than_its_values(line: str) -> None:
+    text = "".join(line.format(n=n) for n in range(4_000))
+    tracemalloc.start()
+    value = load_yaml(text)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(value) == 4_000
+    assert peak < 1.3 * held + 2**18
+
+
 def test_a_file_may_repeat_what_it_says() -> None:
     base = "b: &b {api_key: os.environ/K, rpm: 9}\nmodel_list:\n"
     each = "- {model_name: x, litellm_params: {<<: *b, model: openai/x}}\n"
@@ -185,6 +263,55 @@ TOML = {
 def test_a_strange_configuration_is_refused_with_its_name(case: str, tmp_path: Path) -> None:
     with little(), pytest.raises(ConfigError, match=r"x\.toml"):
         parse_config(TOML[case], name="x.toml", folder=tmp_path, environment={})
+
+
+PROVIDER = '[providers.p]\ndialect = "openai-chat"\nbase_url = "http://127.0.0.1:9/v1"\n'
+LONG: dict[str, Callable[[int], str]] = {
+    "servers": lambda n: f'[mcp.m{n}]\nurl = "http://127.0.0.1:9/{n}"\n',
+    "servers of like names": lambda n: f'[mcp.m_{n}_x]\nurl = "http://127.0.0.1:9/{n}"\n',
+    "keys": lambda n: f'[[keys]]\nname = "k{n}"\nkey = "sk-aaaaaaaaaaaaaaaaaaaa{n}"\n',
+    "aliases": lambda n: f'[models.m{n}]\nroute = ["p/x{n}"]\n',
+    "aliases of providers that are missing": lambda n: f'[models.m{n}]\nroute = ["q{n}/x"]\n',
+    "providers": lambda n: f'[providers.p{n}]\nlike = "openai"\napi_key = "sk-{n}"\n',
+    "unknown settings": lambda n: f'[providers.p{n}]\nlike = "openai"\nbase_ulr = "{n}"\n',
+    "prices": lambda n: f"[providers.p.prices.m{n}]\ninput = 1\noutput = 2\n",
+}
+
+
+def steps_of(text: str) -> int:
+    """How many functions are called while a configuration is read."""
+    count = 0
+
+    def step(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(step)
+    try:
+        with suppress(ConfigError):
+            parse_config(text, name="x.toml", environment={})
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("case", LONG)
+def test_a_long_configuration_takes_no_more_than_its_length(case: str) -> None:
+    short, long = (
+        steps_of(PROVIDER + "".join(LONG[case](n) for n in range(count))) for count in (300, 900)
+    )
+    assert long < 3.5 * short
+
+
+def test_a_configuration_of_many_mistakes_shows_the_first_hundred(tmp_path: Path) -> None:
+    wrong = [f'[providers.p{n}]\nlike = "openai"\nbase_ulr = "x"\n' for n in range(250)]
+    with pytest.raises(ConfigError) as caught:
+        parse_config("".join(wrong), name="x.toml", folder=tmp_path, environment={})
+    first = "'base_ulr' is not a setting; did you mean 'base_url'?"
+    assert caught.value.mistakes == [
+        *(f"x.toml:{3 * n + 3}: providers.p{n}.base_ulr: {first}" for n in range(100)),
+        "x.toml: 150 more mistakes; mend these first",
+    ]
 
 
 PRINTS = f"{sys.executable} -c"

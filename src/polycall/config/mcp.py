@@ -80,9 +80,9 @@ def read_mcp(reader: Reader, tables: Any, *, allows_processes: bool) -> dict[str
             continue
         found[name] = _with_secrets(reader, table, path)
         _check(reader, table, path, allows_processes=allows_processes)
-    for name in found:
-        for other in found:
-            if other != name and other.startswith(f"{name}_"):
+    for other in found:
+        for place in (place for place, letter in enumerate(other) if letter == "_"):
+            if (name := other[:place]) in found:
                 # Else `a_b_c` could be the tool `b_c` of `a` or the tool `c` of `a_b`.
                 reader.note(
                     ("mcp", other), f"{other!r} begins with the name of {name!r} and an underscore"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -21,10 +22,16 @@ T = TypeVar("T", bound=Struct)
 # What databases and timers can count with, in whatever unit.
 NUMBER_MAX = 10**12
 BUDGET_USD_MAX = 10**9  # a counter holds billionths of it
+MISTAKES_MAX = 100  # nobody reads more at once, and to look for near names takes a while
+
+
+@functools.cache
+def _fields(kind: type[Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 class Reader:
-    """Goes on after a mistake, so that one run shows them all."""
+    """Goes on after a mistake, so that one run shows them all, or the first `MISTAKES_MAX`."""
 
     def __init__(
         self, text: str, name: str, environment: Mapping[str, str], folder: Path = Path()
@@ -35,11 +42,15 @@ class Reader:
         self._folder = folder
         self._values: dict[str, str] = {}
         self._mistakes: list[tuple[int, str]] = []
+        self._more = 0
         self._noted: set[Key] = set()
 
     def note(self, path: Key, message: str) -> None:
         """One mistake at `path`."""
         self._noted.add(path)
+        if len(self._mistakes) >= MISTAKES_MAX:
+            self._more += 1
+            return
         place = ".".join(map(str, path))
         self._mistakes.append((self._lines.line(path), f"{place}: {message}"))
 
@@ -62,6 +73,9 @@ class Reader:
     def unknown(self, path: Key, known: Iterable[str], what: str) -> None:
         """A name that is none of `known`."""
         name = str(path[-1])
+        if len(self._mistakes) >= MISTAKES_MAX:
+            self.note(path, "")
+            return
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(names)
@@ -72,7 +86,7 @@ class Reader:
         table = self.tables(value, path)
         if not isinstance(value, dict):
             return None
-        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        fields = _fields(kind)
         good: dict[str, Any] = {}
         for key, item in table.items():
             field = fields.get(key)
@@ -98,7 +112,7 @@ class Reader:
 
     def check_numbers(self, table: Struct, path: Key, *, may_be_zero: bool = False) -> None:
         """Note the numbers of the table that are none to count with."""
-        for field in msgspec.structs.fields(table):
+        for field in _fields(type(table)).values():
             value = getattr(table, field.name)
             if not isinstance(value, int | float | Decimal) or isinstance(value, bool):
                 continue
@@ -139,4 +153,7 @@ class Reader:
         """Raise `ConfigError` if there was any mistake."""
         if self._mistakes:
             ordered = sorted(self._mistakes, key=lambda mistake: mistake[0])
-            raise ConfigError([f"{self._name}:{line}: {text}" for line, text in ordered])
+            shown = [f"{self._name}:{line}: {text}" for line, text in ordered]
+            if self._more:
+                shown.append(f"{self._name}: {self._more} more mistakes; mend these first")
+            raise ConfigError(shown)

@@ -34,6 +34,7 @@ Headers: TypeAlias = (
 _DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
 _OBJECTS_MAX, _VALUES_MAX = 250_000, 1_000_000
 _YAML_BYTES_MAX = 2 * 1024 * 1024
+_YAML = {"values_max": 250_000, "collections_max": 100_000}
 _ERROR_CHARS_MAX = 2_000
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
@@ -257,22 +258,24 @@ async def load_document(place: str, folder: Path, transport: Transport) -> JSON:
                 f"{place} is YAML of more than {_YAML_BYTES_MAX} bytes; use a file, or JSON"
             )
         try:
-            for _ in JSONWeight(_VALUES_MAX, _OBJECTS_MAX).steps(data):
+            for _ in () if is_yaml else JSONWeight(_VALUES_MAX, _OBJECTS_MAX).steps(data):
                 await asyncio.sleep(0)
         except HeavyJSONError as error:
             raise ToolDefinitionError(f"{place} is too heavy: {error}; use a file") from None
+        bounds = _YAML
     else:
         try:
             data = await asyncio.to_thread((folder / place).read_bytes)
         except OSError as error:
             raise ToolDefinitionError(f"{place} cannot be read: {error.strerror}") from None
-    document = await asyncio.to_thread(_parsed, place, data)
+        bounds = {}
+    document = await asyncio.to_thread(_parsed, place, data, bounds)
     if not isinstance(document, dict):
         raise ToolDefinitionError(f"{place} is no OpenAPI document")
     return cast("JSON", document)
 
 
-def _parsed(place: str, data: bytes) -> Any:
+def _parsed(place: str, data: bytes, yaml_bounds: dict[str, int]) -> Any:
     try:
         return jsontext.decode(data)
     except ValueError as error:
@@ -285,6 +288,6 @@ def _parsed(place: str, data: bytes) -> Any:
             f"{place} is not JSON; for YAML install 'polycall[import]'"
         ) from None
     try:
-        return load_yaml(data)
+        return load_yaml(data, **yaml_bounds)
     except ValueError as error:
         raise ToolDefinitionError(f"{place} is not JSON, and as YAML it is {error}") from None
