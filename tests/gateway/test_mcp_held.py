@@ -25,8 +25,9 @@ from polycall.gateway.mcp.calls import CallScope, Pace, clean
 from polycall.gateway.mcp.hub import Hub, Member
 from polycall.gateway.mcp.openapi_source import OpenAPISource
 from polycall.gateway.mcp.pins import StorePins
+from polycall.gateway.observability.logs import JSONFormatter, redact, redact_known
 from polycall.ir import JSON
-from polycall.mcp import HttpServer, OAuth
+from polycall.mcp import HttpServer, Notice, OAuth
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
 from polycall.mcp.connection import Connection
 from polycall.mcp.guard import GuardedBackend, guarded
@@ -289,6 +290,44 @@ def test_a_secret_is_known_in_the_forms_that_it_has_in_texts(
     shown = clean(text, secrets)
     assert "[redacted]" in shown
     assert not any(each in shown for each in ("phrase", "very", "0123456789", basic("me:")[:4]))
+
+
+def test_logs_lose_the_secrets_of_servers() -> None:
+    settings = [
+        McpServer(url="https://h", headers={"X-Key": "tok/seen-in-logs"}),
+        McpServer(command=["x"], env={"DB_PASS": "pä-seen-in-logs"}),
+        McpServer(openapi="https://h/d?sig=seen%2fin+logs", address=ADDRESS),
+    ]
+    texts = ["tok%2Fseen-in-logs", r'{"p": "p\u00e4-seen-in-logs"}', "GET /d?sig=seen%2fin+logs"]
+    notices = [Notice("s", text, "unusable", reason=f"it says {text}") for text in texts]
+    assert all("seen" in redact_known(str(notice)) for notice in notices)
+    for each in settings:
+        Member("s", each, cast("Hub", None))
+    assert [redact_known(str(notice)).count("[redacted]") for notice in notices] == [2, 2, 2]
+    assert not any("seen" in redact_known(str(notice)) for notice in notices)
+
+
+def test_notices_lose_the_secrets_of_servers_before_they_are_cut() -> None:
+    class Source:
+        notices = (Notice("s", "x" * 195 + "tok-seen-late", "unusable", reason="tok-seen-late"),)
+
+    member = Member(
+        "s", McpServer(command=["x"], env={"TOKEN": "tok-seen-late"}), cast("Hub", None)
+    )
+    member.source = cast("Any", Source())
+    assert member.notices == [
+        Notice("s", "x" * 195 + "[redacted]", "unusable", reason="[redacted]")
+    ]
+    assert "tok" not in str(member.notices[0])
+
+
+def test_a_secret_that_begins_as_another_one_is_hidden_whole() -> None:
+    formatter = JSONFormatter()
+    pairs = [(f"first-half-{n}", f"first-half-{n}-second-half") for n in range(40)]
+    formatter.hide(each for pair in pairs for each in pair)
+    assert redact("; ".join(long for _, long in pairs), formatter.secrets) == "; ".join(
+        ["[redacted]"] * 40
+    )
 
 
 @pytest.mark.parametrize(

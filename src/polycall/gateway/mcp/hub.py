@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import mcp_types as types
+from msgspec.structs import replace as replace_fields
 
 from polycall._support import jsontext
 from polycall._support.printable import printable, printable_line
@@ -26,6 +27,7 @@ from polycall.gateway.mcp.known_secrets import secrets_of
 from polycall.gateway.mcp.log_messages import ServerLogs
 from polycall.gateway.mcp.openapi_source import OpenAPISource
 from polycall.gateway.mcp.pins import StorePins, StoreTokens
+from polycall.gateway.observability.logs import hide
 from polycall.gateway.store import Store
 from polycall.ir import JSON, Response
 from polycall.mcp import HttpServer, McpToolset, Notice, OAuth, StdioServer
@@ -73,6 +75,7 @@ class Member:
         self.settings = settings
         self.at_once = asyncio.Semaphore(settings.calls_at_once)
         self.secrets = secrets_of(settings)
+        hide(self.secrets)  # whoever logs words of the server
         where = (settings.url, settings.command, settings.cwd)
         self.place = hashlib.sha256(jsontext.encode_bytes(where)).hexdigest()[:16]
         self.tools: dict[str, OfferedTool] = {}
@@ -87,8 +90,13 @@ class Member:
 
     @property
     def notices(self) -> list[Notice]:
-        """What was flagged last."""
-        return [] if self.source is None else self.source.notices
+        """What was flagged last, without the server's secrets."""
+        return [
+            replace_fields(
+                each, tool=clean(each.tool, self.secrets), reason=clean(each.reason, self.secrets)
+            )
+            for each in ([] if self.source is None else self.source.notices)
+        ]
 
     @property
     def mcp(self) -> McpToolset | None:

@@ -24,8 +24,11 @@ _SECRETS = re.compile(
 )
 
 
-def redact(text: str, secrets: frozenset[str] = frozenset()) -> str:
-    """The text without credentials: those that are known, and those that look like one."""
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """The text without credentials: those that are known, and those that look like one.
+
+    Of known ones that begin with each other the longest comes first.
+    """
     for secret in secrets:
         text = text.replace(secret, "[redacted]")
     return _SECRETS.sub(lambda found: f"{found.group(1) or ''}[redacted]", text)
@@ -36,12 +39,13 @@ class JSONFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.secrets: frozenset[str] = frozenset()
+        self.secrets: tuple[str, ...] = ()
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Take these out too, besides those that were known before."""
         # Shorter ones would tear holes into ordinary words.
-        self.secrets |= {secret for secret in secrets if len(secret) >= 6}
+        known = {*self.secrets, *(secret for secret in secrets if len(secret) >= 6)}
+        self.secrets = tuple(sorted(known, key=len, reverse=True))
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
