@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -56,6 +56,7 @@ from polycall.transport.base import (
     Deadlines,
     HTTPRequest,
     HTTPResponse,
+    Run,
     Transport,
     add_retry_hints,
     send,
@@ -63,8 +64,6 @@ from polycall.transport.base import (
 
 if TYPE_CHECKING:
     from polycall.prompted import Offer, PromptReader
-
-Run: TypeAlias = Callable[[int, Callable[[], Response]], Awaitable[Response]]
 
 BODY_BYTES_MAX, ERROR_BYTES_MAX = 64 * 2**20, 2**20
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/:?=&@%._~-]*")
@@ -262,10 +261,11 @@ def environment_key(provider: Provider) -> str:
 
 
 async def open_answer(
-    transport: Transport, exchange: Exchange, deadlines: Deadlines
+    transport: Transport, exchange: Exchange, deadlines: Deadlines, run: Run | None = None
 ) -> HTTPResponse:
     """Send, and give the answer whose status is 200; any other raises its typed error."""
-    http = unframed(await send(transport, exchange.http, deadlines), exchange.dialect.STREAM_TYPE)
+    http = await send(transport, exchange.http, deadlines)
+    http = unframed(http, exchange.dialect.STREAM_TYPE, run)
     if http.status == 200:
         return http
     try:

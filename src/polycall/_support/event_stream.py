@@ -65,14 +65,14 @@ class EventStreamReader:
             raise ProtocolError(f"an event-stream message of {total} bytes is not taken")
         if len(buffer) < total:
             return None
-        with memoryview(buffer) as view:  # which is copied once
-            data = bytes(view[:total])
-        del buffer[:total]
-        (message_sum,) = _SUM.unpack_from(data, total - 4)
-        if zlib.crc32(memoryview(data)[: total - 4]) != message_sum:
-            raise ProtocolError("an event-stream message has a wrong sum")
         end = _PRELUDE.size + headers_size
-        return EventMessage(_read_headers(data[_PRELUDE.size : end]), data[end : total - 4])
+        with memoryview(buffer) as view:  # of which each part is copied once
+            (message_sum,) = _SUM.unpack_from(view, total - 4)
+            if zlib.crc32(view[: total - 4]) != message_sum:
+                raise ProtocolError("an event-stream message has a wrong sum")
+            headers, payload = bytes(view[_PRELUDE.size : end]), bytes(view[end : total - 4])
+        del buffer[:total]
+        return EventMessage(_read_headers(headers), payload)
 
 
 def _read_headers(data: bytes) -> dict[str, str]:

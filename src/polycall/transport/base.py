@@ -89,6 +89,8 @@ class HTTPResponse(Protocol):
 
 
 Take: TypeAlias = Callable[[bytes], Awaitable[None] | None]
+# Does work that takes long for so many bytes, away from the loop.
+Run: TypeAlias = Callable[[int, Callable[[], Any]], Awaitable[Any]]
 
 
 async def push_to(http: HTTPResponse, take: Take) -> None:

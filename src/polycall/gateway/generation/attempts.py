@@ -51,7 +51,7 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices, without_usage
 from polycall.ir import Event, Response, ResponseStart, Usage
 from polycall.providers.unframed import unframed
-from polycall.transport.base import Deadlines, HTTPResponse, Take, push_to, send
+from polycall.transport.base import Deadlines, HTTPResponse, Run, Take, push_to, send
 
 T = TypeVar("T")
 
@@ -140,7 +140,8 @@ class StreamedAnswer:
         await self.http.close()
         left_s = max(gateway_request.ends_at - time.monotonic(), 0.001)
         deadlines = Deadlines(services.server.connect_s, services.server.read_s, left_s)
-        self.http = await open_answer(services.transport, again, deadlines)
+        run = partial(self._heavy.run, f"provider {self.attempt.target.provider.name}")
+        self.http = await open_answer(services.transport, again, deadlines, run)
         return True
 
     async def begin(self, gateway_request: GatewayRequest) -> None:
@@ -368,10 +369,10 @@ class AttemptRunner:
         left_s = max(self._gateway_request.ends_at - self._gateway_request.heard_at, 0.001)
         server = self._server
         deadlines = Deadlines(server.connect_s, server.read_s, left_s)
-        http = unframed(
-            await send(self._services.transport, attempt.http, deadlines),
-            attempt.dialect.STREAM_TYPE,
-        )
+        # The long answers of one provider are read one after the other, away from the loop.
+        run = partial(self._services.heavy.run, f"provider {attempt.target.provider.name}")
+        http = await send(self._services.transport, attempt.http, deadlines)
+        http = unframed(http, attempt.dialect.STREAM_TYPE, run)
         try:
             if http.status != 200:
                 await _raise_refusal(attempt, http)
@@ -379,29 +380,29 @@ class AttemptRunner:
                 streaming = StreamedAnswer(attempt.begun(), http, self._services.heavy)
                 await streaming.begin(self._gateway_request)
                 return streaming
-            return await self._read(attempt, http, deadlines)
+            return await self._read(attempt, http, deadlines, run)
         except BaseException:
             await http.close()
             raise
 
     async def _read(
-        self, attempt: Attempt, http: HTTPResponse, deadlines: Deadlines
+        self, attempt: Attempt, http: HTTPResponse, deadlines: Deadlines, run: Run
     ) -> WholeAnswer:
-        # The long answers of one provider are read one after the other, away from the loop.
-        provider = attempt.target.provider
-        run = partial(self._services.heavy.run, f"provider {provider.name}")
         if attempt.exchange is not None:
             transport = self._services.transport
             response = await read_answer(
-                attempt.exchange, http, lambda again: open_answer(transport, again, deadlines), run
+                attempt.exchange,
+                http,
+                lambda again: open_answer(transport, again, deadlines, run),
+                run,
             )
             return WholeAnswer(attempt.begun(), http, response, usage=response.usage)
-        body = await http.read(size_bytes_max=provider.whole_bytes_max)
+        body = await http.read(size_bytes_max=attempt.target.provider.whole_bytes_max)
         await http.close()
         found = (attempt.begun(), http, body)
         if len(body) < LONG_BYTES:
             return _looked_through(*found)
-        return await run(len(body), _looked_through, *found)
+        return await run(len(body), partial(_looked_through, *found))
 
 
 def _looked_through(attempt: Attempt, http: HTTPResponse, body: bytes) -> WholeAnswer:
