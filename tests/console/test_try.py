@@ -213,6 +213,45 @@ def test_a21_what_was_shown_and_allowed_is_what_is_sent(trying: Browser, given: 
     assert page.errors == []
 
 
+def streamed(*calls: dict[str, Any]) -> str:
+    """A stream of Chat Completions with these calls, an event each."""
+    deltas = [{"choices": [{"delta": {"tool_calls": [call]}}]} for call in calls]
+    return "".join(f"data: {json.dumps(each)}\n\n" for each in deltas)
+
+
+def named(index: Any, name: str = "give", given: str = "{}") -> dict[str, Any]:
+    return {"index": index, "id": f"c{index}", "function": {"name": name, "arguments": given}}
+
+
+@pytest.mark.parametrize(
+    "indexes", [[4294967294, 0], [2**53], ["length", "__proto__"], [-1, 0.5], [None, 3]]
+)
+def test_a_call_of_any_index_is_shown_as_it_came(trying: Browser, indexes: list[Any]) -> None:
+    page = trying
+    parts = [named(index, "", "1}") for index in reversed(indexes)]
+    calls = [named(index, f"give{place}", '{"a":') for place, index in enumerate(indexes)]
+    page.evaluate(FAKED % json.dumps([streamed(*calls, *parts)]))
+    page.fill("Message", "Call.")
+    page.click("Send")
+    page.wait_for("[...document.querySelectorAll('label')].some(l => l.innerText.includes('give'))")
+    shown = page.evaluate("[...document.querySelectorAll('.message pre')].map(p => p.textContent)")
+    assert shown == [f'give{place}({{"a":1}})' for place in range(len(indexes))]
+    assert page.errors == []
+
+
+def test_calls_without_end_end_with_an_error(trying: Browser) -> None:
+    page = trying
+    page.evaluate(FAKED % json.dumps([streamed(*map(named, range(600)))]))
+    page.fill("Message", "Call.")
+    page.click("Send")
+    page.wait_for("document.querySelector('.notice.error')")
+    assert page.evaluate("document.querySelector('.notice.error').innerText") == (
+        "The model made too many calls."
+    )
+    assert page.evaluate("document.querySelectorAll('.message pre').length") == 500
+    assert page.errors == []
+
+
 @pytest.mark.slow
 def test_the_code_runs_and_says_the_same(tooled: Served, trying: Browser, tmp_path: Path) -> None:
     """Each language that runs here, with instructions, tools, a call and its result."""

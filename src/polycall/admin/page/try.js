@@ -6,6 +6,7 @@ const TOOLS = `[{"type": "function", "function": {"name": "get_weather", "descri
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const ROUNDS = 20; // of calls that nobody looks at
+const CALLS = 500; // of one answer
 
 export async function chat(main, models) {
   const servers = await api("GET", "/mcp").catch((error) => ({ servers: [], tools: [], problem: error.message }));
@@ -34,7 +35,7 @@ export async function chat(main, models) {
     const box = h("div", { class: "message" }, h("div", { class: "role" }, t("assistant"))), text = h("div", { class: "text" }), thought = h("div", { class: "text muted" }), calls = h("div"), foot = h("div", { class: "muted" });
     box.append(thought, text, calls, foot);
     log.append(box);
-    const answer = { role: "assistant", content: "" }, made = [], mine = begun;
+    const answer = { role: "assistant", content: "" }, made = new Map(), mine = begun; // calls by their index
     let id = "", usage = null;
     try {
       const response = await fetch("/admin/v1/try/v1/chat/completions", { method: "POST", signal: control.signal, headers: { "content-type": "application/json", "x-polycall-csrf": (await api("GET", "/me")).csrf || "" }, body: JSON.stringify({ ...body(), stream: true, stream_options: { include_usage: true } }) });
@@ -50,29 +51,34 @@ export async function chat(main, models) {
         const thinking = delta.reasoning_content || delta.reasoning;
         if (typeof thinking === "string") thought.append(visible(thinking));
         for (const call of delta.tool_calls || []) {
-          const one = made[call.index] ||= { id: "", type: "function", function: { name: "", arguments: "" } };
+          if (!made.has(call.index)) {
+            if (made.size >= CALLS) throw new Error(t("The model made too many calls."));
+            const name = h("span"), given = h("span");
+            made.set(call.index, { one: { id: "", type: "function", function: { name: "", arguments: "" } }, name, given });
+            calls.append(h("pre", {}, name, "(", given, ")"));
+          }
+          const { one, name, given } = made.get(call.index);
           if (call.id) one.id = call.id;
           const { function: f = {}, id: _, index: __, type: ___, ...rest } = call;
           Object.assign(one, rest);
-          if (f.name) one.function.name += f.name;
-          if (f.arguments) one.function.arguments += f.arguments;
+          if (f.name) { one.function.name += f.name; name.append(visible(String(f.name))); }
+          if (f.arguments) { one.function.arguments += f.arguments; given.append(visible(String(f.arguments))); }
           const extra = Object.entries(f).filter(([k]) => k !== "name" && k !== "arguments");
           Object.assign(one.function, Object.fromEntries(extra));
-          calls.replaceChildren(...made.filter(Boolean).map((c) => h("pre", {}, `${c.function.name}(${c.function.arguments})`)));
         }
         box.scrollIntoView({ block: "nearest" });
       }
       if (mine !== begun) return;
-      if (made.length) answer.tool_calls = made.filter(Boolean);
+      if (made.size) answer.tool_calls = [...made.values()].map((each) => each.one);
       messages.push(answer);
-      if (made.length) results(box, answer.tool_calls);
+      if (made.size) results(box, answer.tool_calls);
     } catch (error) {
       if (mine !== begun) return;
       box.append(notice(error.name === "AbortError" ? t("Stopped.") : error.message, "error"));
       if (answer.content) messages.push({ role: "assistant", content: answer.content });
     }
     // Each call needs its result before there can be more.
-    send.disabled = made.length > 0 && messages.at(-1) === answer; stop.disabled = true;
+    send.disabled = made.size > 0 && messages.at(-1) === answer; stop.disabled = true;
     if (usage) foot.append(h("span", {}, `${number(usage.prompt_tokens)} → ${number(usage.completion_tokens)} ${t("tokens")}`));
     if (id) cost(id, foot);
     write();
@@ -141,13 +147,16 @@ async function* events(body) {
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
+    const ends = /\r?\n\r?\n/g;
+    ends.lastIndex = Math.max(0, rest.length - 3); // what was there before has none
     rest += value;
-    let end;
-    while ((end = /\r?\n\r?\n/.exec(rest))) {
-      const data = rest.slice(0, end.index).split(/\r?\n/).filter((l) => l.startsWith("data:")).map((l) => l.slice(5).trimStart()).join("\n");
-      rest = rest.slice(end.index + end[0].length);
+    let begin = 0, end;
+    while ((end = ends.exec(rest))) {
+      const data = rest.slice(begin, end.index).split(/\r?\n/).filter((l) => l.startsWith("data:")).map((l) => l.slice(5).trimStart()).join("\n");
+      begin = ends.lastIndex;
       if (data && data !== "[DONE]") yield JSON.parse(data);
     }
+    rest = rest.slice(begin);
   }
 }
 

@@ -45,7 +45,7 @@ export const KO = {
 "This takes the role operator.": "운영자 역할이 필요합니다.", "A new administrator": "새 관리자", "Role": "역할", "reader": "열람자", "operator": "운영자", "owner": "소유자",
 "with a key for programs": "프로그램용 키 포함", "Create an administrator": "관리자 만들기", "What administrators did": "관리 기록", "The log is whole.": "기록이 온전합니다.", "Check the log": "기록 확인",
 "First byte": "첫 바이트", "Duration": "소요", "Expires": "만료", "Change": "변경", "Address": "주소", "Breakers": "차단기", "Waits for": "대기 대상", "Program": "프로그램",
-"No.": "번호", "Who": "누가", "Way": "방법", "Conversation": "대화", "Send": "보내기", "Stop": "중지", "assistant": "응답", "user": "사용자", "tool": "도구", "Stopped.": "중지했습니다.",
+"No.": "번호", "Who": "누가", "Way": "방법", "Conversation": "대화", "Send": "보내기", "Stop": "중지", "assistant": "응답", "user": "사용자", "tool": "도구", "Stopped.": "중지했습니다.", "The model made too many calls.": "모델이 호출을 너무 많이 했습니다.",
 "tokens": "토큰", "price unknown": "가격 알 수 없음", "the request": "요청 보기", "Give the result": "결과 보내기", "Tools of MCP servers": "MCP 서버의 도구", "Result of": "결과:", "The tools are not JSON": "도구가 JSON이 아닙니다",
 "Instructions and tools": "지시와 도구", "Instructions": "지시", "Tools, as Chat Completions has them; you give their results": "도구(Chat Completions 형식; 결과는 직접 입력)", "A tool to try": "시험용 도구",
 "Message": "메시지", "Begin again": "새로 시작", "The same as code": "같은 요청의 코드",
