@@ -18,7 +18,7 @@ from polycall.sandbox import (
     bwrap,
     cgroups,
     checks,
-    monty_runtime,
+    monty_pool,
 )
 from polycall.sandbox.checks import examine
 
@@ -33,7 +33,7 @@ def without_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def without_monty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monty_runtime, "VERSION", "0.0.0")
+    monkeypatch.setattr(monty_pool, "VERSION", "0.0.0")
 
 
 async def test_auto_prefers_the_jail():
@@ -224,6 +224,6 @@ def test_one_kind_of_control_group_is_enough(
     folders = {"memory": Path("/m") if memory else None, "pids": Path("/p") if pids else None}
     found = replace(cgroups.probe(), **folders)
     monkeypatch.setattr(cgroups, "probe", lambda: found)
-    check = checks._cgroups()
+    check = checks._cgroups()  # pyright: ignore[reportPrivateUsage]
     assert check.state == state
     assert ("rlimits" in check.detail) == (state == "warn")

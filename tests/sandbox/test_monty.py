@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
 
 import pytest
 
 from polycall.sandbox import Limits, Pause, RuntimeUnavailableError, Sandbox, Session
+from polycall.sandbox.monty_runtime import MontyRuntime
 
-from .support import TOOLS
+from .support import TOOLS, usable
 
 
 @pytest.fixture
@@ -138,3 +143,72 @@ answer = await ask()
 async def test_no_files_no_environment_no_modules_of_the_system(session: Session):
     for code in ("open('/etc/passwd')", "import os\nos.environ", "import subprocess"):
         assert (await session.run(code)).status == "failed"
+
+
+LARGE = {  # what a program gives, and what is kept of it
+    "keys": "{str(n): n for n in range(300_000)}",
+    "numbers": "list(range(1_000_000))",
+    "lists": "[[]] * 1_000_000",
+    "a text": "'x' * 20_000_000",
+    "deep lists": "[[[[[n]]]] for n in range(200_000)]",
+}
+
+
+@pytest.fixture
+async def large() -> AsyncIterator[Session]:
+    await usable("monty")
+    async with Sandbox("monty", Limits(wall_s=20)) as sandbox, sandbox.session() as session:
+        yield session
+
+
+@pytest.mark.parametrize("case", LARGE)
+async def test_a20_a_large_value_is_made_in_another_process(large: Session, case: str):
+    async with large as session:
+        await session.run("1")
+        tracemalloc.start()
+        result = await session.run(f"made = {LARGE[case]}\nmade")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (result.status, result.truncated) == ("finished", True)
+        assert len(json.dumps(result.value)) <= session.limits.value_bytes
+        assert peak < 2**21
+        assert (await session.run("len(_)")).value == (await session.run("len(made)")).value
+
+
+@pytest.mark.parametrize("case", LARGE)
+async def test_a20_large_arguments_are_refused_in_another_process(large: Session, case: str):
+    async with large as session:
+        await session.run("1")
+        tracemalloc.start()
+        result = await session.run(f"await add({LARGE[case]})", TOOLS)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert result.error is not None
+        assert (result.status, result.calls) == ("failed", ())
+        assert result.error.message == "add: arguments of more than 1000000 bytes"
+        assert peak < 2**21
+
+
+async def test_a_session_goes_on_where_the_process_of_the_workers_has_ended(monty: Sandbox):
+    async with monty.session() as session, monty.session() as other:
+        await session.run("kept = await add(1)", TOOLS)
+        await other.run("kept = 5")
+        process = cast("MontyRuntime", monty.runtime).process
+        assert process is not None
+        process.kill()
+        for each in (session, other):  # which may notice it only now
+            assert (await each.run("1")).status in ("crashed", "finished")
+        assert (await session.run("kept")).value == 2
+        assert (await other.run("kept")).value == 5
+
+
+async def test_no_variable_of_the_host_is_in_the_process_of_the_workers(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-host")
+    async with Sandbox("monty") as monty:
+        process = cast("MontyRuntime", monty.runtime).process
+        assert process is not None
+        environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+    assert b"sk-of-the-host" not in environment
+    assert b"PYTHONPATH=" in environment

@@ -18,16 +18,17 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from . import cgroups, layout, seccomp
 from .bwrap import Bubblewrap
 from .errors import ProtocolViolationError, SandboxError
-from .frames import Credit, Frame, FrameReader, encode
+from .frames import Frame, encode
 from .limits import Limits
+from .wire import Wire
 
 NOBODY = 65_534
 # What CPython and its preloaded modules map before a program runs; a bound, not a measure.
@@ -35,8 +36,6 @@ _INTERPRETER_MIB = 96
 _STDERR_BYTES = 8_000
 _START_S = 20.0
 _CLOSE_S = 5.0
-# How long frames are taken before the loop does something else.
-_SLICE_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -121,63 +120,6 @@ def _kernel() -> tuple[int, ...]:
     return tuple(int(number) for number in numbers.groups()) if numbers else (0,)
 
 
-class _Wire(asyncio.Protocol):
-    """The host's end of the channel: bytes to frames, and the end of either.
-
-    A process can write frames faster than the host reads them.  So the host takes them for a
-    moment, lets everything else have its turn, and reads no further meanwhile: what waits, waits
-    in the channel, which the process cannot fill beyond its end.
-    """
-
-    def __init__(self, jail: Jail, limits: Limits) -> None:
-        self._jail = jail
-        self._reader = FrameReader(limits.frame_bytes)
-        self._credit = Credit(limits.frames_per_s)
-        self._transport: asyncio.Transport | None = None
-        self._later: asyncio.Handle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._take(self._reader.feed(data))
-
-    def _take(self, frames: Iterator[Frame]) -> None:
-        ends_at = time.perf_counter() + _SLICE_S
-        try:
-            # A frame that is held up is in the reader still.
-            while (wait_s := self._credit.take()) == 0 and time.perf_counter() < ends_at:
-                frame = next(frames, None)
-                if frame is None:
-                    self._resume()
-                    return
-                self._jail.on_frame(frame)
-        except ProtocolViolationError as violation:
-            self._jail.on_violation(violation)
-            return
-        self._pause(wait_s)
-
-    def _pause(self, wait_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-            # Longer than the slice: a process has half of the loop at most.
-            self._later = loop.call_later(max(wait_s, _SLICE_S), self._again)
-
-    def _again(self) -> None:
-        self._later = None
-        self._take(self._reader.feed(b""))
-
-    def _resume(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._later is not None:
-            self._later.cancel()
-        self._jail.on_gone()
-
-
 def _ignore_frame(_: Frame) -> None:
     """A process that speaks when nobody asked is not listened to."""
 
@@ -219,7 +161,7 @@ class Jail:
         self.on_gone = lambda: settle("gone")
         try:
             transport, _ = await loop.create_connection(
-                lambda: _Wire(self, self._settings.limits), sock=ours
+                lambda: Wire(self, self._settings.limits), sock=ours
             )
             self._transport = transport
             self.send(self._settings.setup_frame())

@@ -65,6 +65,10 @@ class JailRun:
             jail.on_gone = jail.kill
             if not self._ended_by_itself():
                 jail.kill()
+            job.broker.detach()
+            # What it raised knows this run by its traceback: neither waits for the collector.
+            self._end = loop.create_future()
+            self._end.cancel()
 
     def _ended_by_itself(self) -> bool:
         if self._end.cancelled() or self._end.exception() is not None:

@@ -36,15 +36,22 @@ class Journal:
 
     The file is its owner's alone (0600), only ever grows, and is held with a lock until `close`:
     a second journal at the same path raises `JournalError`.  A last line that was cut off by a
-    crash is left out; the next entry takes its place.
+    crash is left out; the next entry takes its place.  A file that is more than a session of these
+    `limits` may have is not read.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, *, fsync: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        fsync: bool = False,
+        limits: Limits | None = None,
+    ) -> None:
         self.entries: list[Entry] = []
         self.size_bytes = 0
         self._file = None if path is None else _File(path, fsync=fsync)
         if self._file is not None:
-            for entry, size in self._file.read():
+            for entry, size in self._file.read(limits or Limits()):
                 self._keep(entry, size)
 
     @classmethod
@@ -234,25 +241,34 @@ class _File:
             self.close()
             raise
 
-    def read(self) -> list[tuple[Entry, int]]:
-        """The entries with their sizes; closes the file where it holds something else."""
+    def read(self, limits: Limits) -> Iterator[tuple[Entry, int]]:
+        """The entries with their sizes; closes the file where it holds something else, or more."""
         try:
-            with open(self._descriptor, "rb", closefd=False) as file:
-                lines = file.read().splitlines(keepends=True)
-            while lines and not lines[-1].strip():
-                lines.pop()
-            found: list[tuple[Entry, int]] = []
-            for number, line in enumerate(lines, start=1):
-                entry = _entry(line, number, is_last=number == len(lines))
-                if entry is not None:
-                    found.append((entry, len(line)))
-                    self._is_line_open = not line.endswith(b"\n")
-                if entry is not None or not line.strip():
-                    self._end += len(line)
+            yield from self._read(limits)
         except BaseException:
             self.close()
             raise
-        return found
+
+    def _read(self, limits: Limits) -> Iterator[tuple[Entry, int]]:
+        size, entries, blank, broken = os.fstat(self._descriptor).st_size, 0, 0, 0
+        check_size(size, 0, limits)
+        with open(self._descriptor, "rb", closefd=False) as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    blank += len(line)
+                    continue
+                if broken:
+                    raise JournalError(f"line {broken} of the journal is not a JSON object")
+                entry = _entry(line)
+                if entry is None:  # cut off, where it is the last one
+                    broken = number
+                    continue
+                entries += 1
+                check_size(size, entries, limits)
+                self._is_line_open = not line.endswith(b"\n")
+                self._end += blank + len(line)
+                blank = 0
+                yield entry, len(line)
 
     def append(self, line: bytes) -> None:
         """Write a line after the last whole one: all of it, or none."""
@@ -292,16 +308,12 @@ def _lock(descriptor: int, path: str | os.PathLike[str]) -> None:
         ) from None
 
 
-def _entry(line: bytes, number: int, *, is_last: bool) -> Entry | None:
-    """The entry of a line; `None` for an empty one, and for a last one that is cut off."""
-    if not line.strip():
-        return None
+def _entry(line: bytes) -> Entry | None:
+    """The entry of a line; `None` where it is no JSON object."""
     try:
         return next(_parsed([line.decode("utf-8")]))
     except (ValueError, JournalError):
-        if is_last:
-            return None
-        raise JournalError(f"line {number} of the journal is not a JSON object") from None
+        return None
 
 
 def _no_constant(name: str) -> float:

@@ -114,6 +114,14 @@ class MontyRun:
         self._on_fault(_Expired())
 
     async def outcome(self) -> End:
+        """How it ends.  What it raises is held by nothing of it."""
+        try:
+            return await self._outcome()
+        finally:
+            self._job.broker.detach()
+            self._turn = self._fault = None
+
+    async def _outcome(self) -> End:
         job = self._job
         job.broker.on_fault = self._on_fault
         job.broker.on_stalled = lambda: self._on_fault(_Stalled())

@@ -1,229 +1,308 @@
-"""The tier `monty`: pydantic-monty's interpreter, for machines without user namespaces.
+"""The tier `monty` as the host sees it: all its workers, behind one process.
 
-It runs a part of Python, in a worker process that is not a jail: what holds is that the
-interpreter has no way out.  `docs/limitations/` says what it lacks; `NOTES` tells a model.
+What an interpreter gives becomes values of Python in one step, in which nothing else of a process
+gets its turn, and a program may make it as large as its memory.  So that is done in a process of
+its own, which gives the host only what limits allow.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
-import importlib.util
+import json
 import os
-import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import asdict
+from typing import Any, cast
 
-from .errors import RuntimeUnavailableError, SandboxError
+from .errors import ProtocolViolationError, RuntimeUnavailableError, SandboxError
+from .frames import Frame, encode
 from .limits import Limits
+from .monty_pool import NOTES, missing
+from .result import ProgramError
 from .runtime import End, Job
+from .tool_call_broker import BrokerTurn
+from .wire import Wire
 
-if TYPE_CHECKING:
-    from pydantic_monty import Monty, MontySession
+_START_S = 30.0
+_CLOSE_S = 5.0
+_GRACE_S = 5.0  # after the wall clock, which the other process keeps
+# Nothing of the host's environment is for programs, or for what runs them.
+_ENVIRONMENT = ("PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
 
-T = TypeVar("T")
 
-DISTRIBUTIONS = ("pydantic-monty", "pydantic-monty-client", "pydantic-monty-runtime")
-VERSION = "1.4.0"
-_WORKERS_MAX = 256
-_START_S = 20.0
+class _GoneError(SandboxError):
+    """The process of the workers has ended."""
 
-NOTES = """\
-The interpreter knows a part of Python only. There is no class inheritance (no exceptions of your \
-own), no `yield`, `del`, `async with`, `async for`, `except*` or decorated methods. Of asyncio \
-there are `gather` (without return_exceptions), `sleep` and `run`, nothing else; start calls \
-together by passing them to `gather`. The modules math, re, json, datetime, random, collections, \
-itertools, functools, dataclasses, typing, decimal, bisect, copy, time, hashlib, base64, tomllib \
-and unicodedata are there; io, statistics, operator, heapq, string, textwrap, uuid, calendar, \
-zoneinfo, contextlib, enum, fractions, struct, threading and sqlite3 are not. Give `key=` a lambda \
-instead of a method, and `re.sub` a string. Catch errors of tools with `except Exception`."""
+
+def _ignore_frame(_: Frame) -> None:
+    """Nobody asked."""
 
 
 class MontyProcess:
-    """A worker that belongs to one session."""
+    """A worker that belongs to one session, at the end of a channel."""
 
-    def __init__(self, runtime: MontyRuntime, *, began: float, seed: int) -> None:
-        self._runtime = runtime
-        self._began = began
-        self._seed = seed
-        self._pid: int | None = None
-        self._handle = -1
-        self._session: MontySession | None = None
-        self._last: object = None
+    def __init__(self, limits: Limits) -> None:
+        self.on_frame: Callable[[Frame], None] = _ignore_frame
+        self.on_violation: Callable[[ProtocolViolationError], None] = lambda _: self.kill()
+        self.on_gone: Callable[[], None] = self.kill
+        self.alive = False
+        self._limits = limits
+        self._transport: asyncio.Transport | None = None
+
+    async def open(self, channel: socket.socket, *, began: float, seed: int) -> None:
+        """Waits until the worker is there."""
+        try:
+            frame = await self._met(channel, {"type": "begin", "began": began, "seed": seed})
+        except BaseException:
+            self.kill()
+            raise
+        if frame["type"] != "ready":
+            self.kill()
+            if frame["type"] == "gone":
+                raise _GoneError
+            raise SandboxError(f"no worker of monty: {frame.get('text')}")
+        self._quiet()
         self.alive = True
 
-    async def open(self) -> None:
-        """Checks a fresh worker out of the pool."""
-        self._session = await self._runtime.in_thread(self._enter)
+    async def _met(self, channel: socket.socket, first: Frame) -> Frame:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Frame] = loop.create_future()
 
-    def _enter(self) -> MontySession:
-        limits = self._runtime.limits
-        session = self._runtime.pool.checkout(
-            script_name="program",
-            limits={
-                "max_feed_duration_secs": min(limits.cpu_s, limits.wall_s),
-                "max_memory": limits.memory_mib << 20,
-                "max_suspensions": 1_000_000,
-            },
-            os_policy={
-                "datetime": "call_host",
-                "sleep": "call_host",
-                "random_start": {"seed": self._seed},
-            },
-            assert_message_annotations=False,
+        def settle(frame: Frame) -> None:
+            if not answer.done():
+                answer.set_result(frame)
+
+        self.on_frame = settle
+        self.on_gone = lambda: settle({"type": "gone"})
+        self._transport, _ = await loop.create_connection(
+            lambda: Wire(self, self._limits), sock=channel
         )
-        session.__enter__()
-        self._pid = session.worker_pid
-        if self._pid is not None and hasattr(os, "pidfd_open"):
-            self._handle = os.pidfd_open(self._pid)
-        # Classes cannot inherit there, and errors of tools arrive as built-in ones.
-        session.feed_run("ToolError = Exception")
-        return session
+        self.send(first)
+        async with asyncio.timeout(_START_S):
+            return await answer
+
+    def send(self, frame: Frame) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode(frame))
 
     async def run(self, job: Job) -> End:
-        from .monty_run import MontyRun  # noqa: PLC0415  # pydantic-monty is optional
-
-        if self._session is None:
-            raise SandboxError("the process is not open")
-        run = MontyRun(
-            self._session, job, self._runtime.in_thread, began=self._began, seed=self._seed
-        )
-        run.last = self._last
-        loop = asyncio.get_running_loop()
-        wall = loop.call_later(job.limits.wall_s, self._on_wall, run)
+        run = _Run(job, self.send)
+        self.on_frame, self.on_violation, self.on_gone = run.on_frame, run.on_violation, run.on_gone
         try:
             end = await run.outcome()
         except BaseException:
             self.kill()
             raise
         finally:
-            wall.cancel()
-        self._last = run.last
+            self._quiet()
         if end.status not in {"finished", "failed"}:
             self.kill()
         return end
 
-    def _on_wall(self, run: object) -> None:
-        """A worker in the middle of a turn hears nothing; it is killed."""
-        from .monty_run import MontyRun  # noqa: PLC0415  # pydantic-monty is optional
-
-        assert isinstance(run, MontyRun)
-        run.expire()
-        self.kill()
+    def _quiet(self) -> None:
+        self.on_frame, self.on_violation = _ignore_frame, lambda _: self.kill()
+        self.on_gone = self.kill
 
     def kill(self) -> None:
+        """The worker ends with its channel."""
         self.alive = False
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if self._handle >= 0:
-                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
-            elif self._pid is not None and not hasattr(os, "pidfd_open"):
-                # Not on Linux: there is only the number to go by.
-                os.kill(self._pid, signal.SIGTERM)
+        if self._transport is not None:
+            self._transport.abort()
 
     async def close(self) -> None:
         self.kill()
-        session, self._session = self._session, None
-        if session is not None:
-            await self._runtime.in_thread(lambda: _leave(session))
-        handle, self._handle = self._handle, -1
-        self._pid = None
-        if handle >= 0:
-            os.close(handle)
 
 
-def _leave(session: MontySession) -> None:
-    from pydantic_monty import MontyError  # noqa: PLC0415  # pydantic-monty is optional
+class _Run:
+    """A run from its frame to its end."""
 
-    with contextlib.suppress(MontyError, RuntimeError):
-        session.__exit__(None, None, None)
+    def __init__(self, job: Job, send: Callable[[Frame], None]) -> None:
+        self._job = job
+        self._send = send
+        self._printed = {"stdout": "", "stderr": ""}
+        self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+
+    async def outcome(self) -> End:
+        job = self._job
+        job.broker.on_stalled = lambda: self._send({"type": "stalled"})
+        job.broker.on_fault = self._fail
+        late_s = job.limits.wall_s + _GRACE_S
+        guard = asyncio.get_running_loop().call_later(late_s, self._on_wall)
+        frame = {"number": job.number, "code": job.code, "now": job.now, "replaying": job.replaying}
+        limits = asdict(job.limits)
+        self._send(
+            {"type": "run", **frame, "tools": sorted(job.broker.functions), "limits": limits}
+        )
+        try:
+            return await self._end
+        finally:
+            guard.cancel()
+            job.broker.detach()
+            # What it raised knows this run by its traceback: neither waits for the collector.
+            self._end = _over()
+
+    def on_frame(self, frame: Frame) -> None:
+        try:
+            self._handle(frame)
+        except ProtocolViolationError:
+            raise
+        except SandboxError as fault:
+            self._fail(fault)
+
+    def _handle(self, frame: Frame) -> None:
+        broker = self._job.broker
+        match frame["type"]:
+            case "call":
+                args, kwargs = frame.get("args"), frame.get("kwargs")
+                broker.call(frame.get("id"), frame.get("name"), args, kwargs)
+            case "wait":
+                broker.request_turn(frame.get("now"), frame.get("for"), self._pass_turn)
+            case "output":
+                self._printed[str(frame["stream"])] = str(frame["text"])
+            case "end":
+                if frame["status"] == "finished":
+                    broker.check_end()
+                told = cast("dict[str, Any] | None", frame["error"])
+                error = None if told is None else ProgramError(**told)
+                self._finish(
+                    End(frame["status"], *self._words, frame["value"], error, frame["cuts"])
+                )
+            case other:
+                raise ProtocolViolationError(f"a frame of unknown type {other!r:.40}")
+
+    @property
+    def _words(self) -> tuple[str, str]:
+        return self._printed["stdout"], self._printed["stderr"]
+
+    def _pass_turn(self, turn: BrokerTurn) -> None:
+        frame = {"type": "turn", "now": turn.now, "results": turn.results}
+        self._send({**frame, "replaying": turn.replaying})
+
+    def on_violation(self, violation: ProtocolViolationError) -> None:
+        error = ProgramError("ProtocolViolationError", str(violation))
+        self._finish(End("crashed", *self._words, error=error))
+
+    def on_gone(self) -> None:
+        """The process of all workers has ended."""
+        error = ProgramError("Crash", "the interpreter's process ended before the program did")
+        self._finish(End("crashed", *self._words, error=error))
+
+    def _on_wall(self) -> None:
+        error = ProgramError("Timeout", f"ran longer than {self._job.limits.wall_s:g} s")
+        self._finish(End("timeout", *self._words, error=error))
+
+    def _fail(self, fault: BaseException) -> None:
+        if not self._end.done():
+            self._end.set_exception(fault)
+
+    def _finish(self, end: End) -> None:
+        if not self._end.done():
+            self._end.set_result(end)
+
+
+def _over() -> asyncio.Future[End]:
+    future: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return future
 
 
 class MontyRuntime:
-    """Owns the pool of workers.
-
-    The synchronous form in threads of our own: the asynchronous one has been seen to abort the
-    host at the interpreter's exit.
-    """
+    """Owns the process of the workers, which is started anew where it has ended."""
 
     name = "monty"
     notes = NOTES
 
     def __init__(self, *, pool: int = 2) -> None:
         self._pool_size = pool
-        self._pool: Monty | None = None
-        self._threads: ThreadPoolExecutor | None = None
-        self.limits = Limits()
-
-    @property
-    def pool(self) -> Monty:
-        if self._pool is None:
-            raise SandboxError("the runtime is not started")
-        return self._pool
-
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Does blocking work in a thread of this runtime."""
-        if self._threads is None:
-            raise SandboxError("the runtime is not started")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        self._limits: Limits | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._starting = asyncio.Lock()
 
     async def start(self, limits: Limits) -> None:
-        self.limits = limits
         reason = missing()
         if reason:
             raise RuntimeUnavailableError(reason)
-        self._threads = ThreadPoolExecutor(_WORKERS_MAX, thread_name_prefix="polycall-monty")
+        self._limits = limits
         try:
-            async with asyncio.timeout(_START_S):
-                await self.in_thread(self._enter)
-        except (OSError, RuntimeError, TimeoutError) as error:
+            await self._begin(limits)
+        except (OSError, SandboxError, TimeoutError) as error:
             await self.close()
             raise RuntimeUnavailableError(f"pydantic-monty did not start: {error}") from error
 
-    def _enter(self) -> None:
-        from pydantic_monty import Monty  # noqa: PLC0415  # optional, and loaded only when used
-
-        pool = Monty(
-            binary_path=_binary(),
-            min_processes=max(self._pool_size, 1),
-            max_processes=_WORKERS_MAX,
-            checkout_timeout=_START_S,
-            request_timeout=self.limits.wall_s + 1,
-            max_checkouts_per_worker=1,
-        )
-        pool.__enter__()
-        self._pool = pool
+    async def _begin(self, limits: Limits) -> None:
+        ours, theirs = socket.socketpair()
+        self._control = ours
+        with theirs:
+            self.process = _started(theirs.fileno(), self._pool_size, limits)
+        ours.setblocking(False)
+        async with asyncio.timeout(_START_S):
+            said = await asyncio.get_running_loop().sock_recv(ours, 4_096)
+        if said != b"ready":
+            raise SandboxError(said.decode("utf-8", "replace") or "its process ended")
 
     async def open(self, *, began: float, seed: int) -> MontyProcess:
-        process = MontyProcess(self, began=began, seed=seed)
-        await process.open()
+        if self._limits is None:
+            raise SandboxError("the runtime is not started")
+        for _ in range(2):  # it may be ending, which is known only then
+            with contextlib.suppress(_GoneError):
+                return await self._opened(self._limits, began, seed)
+        raise SandboxError("the process of monty's workers ends again and again")
+
+    async def _opened(self, limits: Limits, began: float, seed: int) -> MontyProcess:
+        async with self._starting:
+            if self.process is None or self.process.poll() is not None:
+                await self._end()
+                await self._begin(limits)
+            meant, control = self.process, self._control
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                assert control is not None
+                socket.send_fds(control, [b"+"], [theirs.fileno()])
+            process = MontyProcess(limits)
+            await process.open(ours, began=began, seed=seed)
+        except (_GoneError, OSError) as error:
+            async with self._starting:
+                if self.process is meant:
+                    await self._end()
+            raise _GoneError(f"{error}") from None
         return process
 
     async def close(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await self.in_thread(lambda: pool.__exit__(None, None, None))
-        threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown(wait=False)
+        self._limits = None
+        await self._end()
+
+    async def _end(self) -> None:
+        """The process ends when its end of the control does."""
+        control, self._control = self._control, None
+        if control is not None:
+            control.close()
+        process, self.process = self.process, None
+        if process is not None:
+            await asyncio.to_thread(_reap, process)
 
 
-def _binary() -> Path | None:
-    """The worker that belongs to the distribution, wherever `PATH` may point."""
-    for file in importlib.metadata.files(DISTRIBUTIONS[-1]) or []:
-        if file.name == "monty":
-            return Path(str(file.locate())).resolve()
-    return None
+def _started(control: int, pool: int, limits: Limits) -> subprocess.Popen[bytes]:
+    settings = json.dumps({"pool": pool, "limits": asdict(limits)})
+    inherited = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    return subprocess.Popen(  # noqa: S603 - this interpreter, and our module
+        [sys.executable, "-P", "-m", f"{__package__}.monty_main", str(control), settings],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=(control,),
+        env={**inherited, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        cwd="/",
+    )
 
 
-def missing() -> str:
-    """Why pydantic-monty cannot be used here; empty where it can."""
-    if importlib.util.find_spec("pydantic_monty") is None:
-        return "pydantic-monty is not installed; install it with `pip install 'polycall[monty]'`"
-    versions = {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
-    if set(versions.values()) != {VERSION}:
-        found = ", ".join(f"{name} {version}" for name, version in versions.items())
-        return f"needs version {VERSION} of all of pydantic-monty, and finds {found}"
-    return ""
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_CLOSE_S)
+        return
+    process.kill()
+    process.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -12,6 +13,7 @@ from .errors import RuntimeUnavailableError, SandboxError, TooManySessionsError
 from .jail_runtime import JailRuntime
 from .journal import Journal
 from .limits import Limits
+from .monty_pool import MontyPool
 from .monty_runtime import MontyRuntime
 from .runtime import Runtime
 from .session import Session
@@ -93,7 +95,9 @@ class Sandbox:
 
     def _candidates(self) -> list[Runtime]:
         jail = JailRuntime(pool=self._pool, packages=self._packages, bwrap_path=self._bwrap)
-        monty = MontyRuntime(pool=self._pool)
+        # Where no descriptor can be passed on, the workers are this process's own.
+        apart = hasattr(socket, "send_fds")
+        monty = MontyRuntime(pool=self._pool) if apart else MontyPool(pool=self._pool)
         match self._asked:
             case "jail":
                 return [jail]

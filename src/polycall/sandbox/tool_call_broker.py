@@ -80,8 +80,7 @@ class ToolCallBroker:
         recovery: Recovery | None = None,
     ) -> None:
         self.functions = functions
-        self.on_stalled: Callable[[], None] = lambda: None
-        self.on_fault: Callable[[BaseException], None] = lambda _: None
+        self.detach()
         self._limits = limits
         self._journal = journal
         self._run = run
@@ -100,6 +99,11 @@ class ToolCallBroker:
         self._settled: deque[dict[str, Any]] = deque()
         self._request: tuple[Callable[[BrokerTurn], None], float] | None = None
         self._timer: asyncio.TimerHandle | None = None
+
+    def detach(self) -> None:
+        """Nobody hears of what comes: the run is over, and is not held by this."""
+        self.on_stalled: Callable[[], None] = lambda: None
+        self.on_fault: Callable[[BaseException], None] = lambda _: None
 
     # What the program asks.
 
