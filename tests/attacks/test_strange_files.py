@@ -6,9 +6,10 @@ import json
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ MEMORY_MIB_MAX = 150
 
 
 @contextmanager
-def little(mib_max: int = MEMORY_MIB_MAX) -> Iterator[None]:
+def little(mib_max: int = MEMORY_MIB_MAX) -> Generator[None]:
     """Within little memory and a time that a person waits."""
     tracemalloc.start()
     began = time.process_time()
@@ -175,7 +176,7 @@ REFUSED = {  # what is said of each
     ),
     "a merge of a list": ("a: &a [1]\nb: {<<: *a}\n", "line 2 merges .* something else than map"),
     "a merge of a text": ("a: 1\nb:\n  <<: x\n", "line 3 merges .* something else than map"),
-    "a long number of sixties": (f"a: 1{':1' * 200_000}\n", "line 1 has a number of 400001 char"),
+    "a long number of sixties": (f"a: 1{':1' * 20_000}\n", "line 1 has a number of 40001 char"),
     "a long number of a base": (f"a: 0x{'1' * 200_000}\n", "line 1 has a number of 200002 char"),
     "a long fraction": (f"a: 0.{'1' * 200_000}\n", "line 1 has a number of 200002 char"),
     "an alias of nothing": ("a: 1\nb: *c\n", "line 2 has the unknown alias 'c'"),
@@ -193,7 +194,7 @@ def test_yaml_is_refused_with_what_is_wrong(case: str) -> None:
         load_yaml(text)
 
 
-READ = {
+READ: dict[str, tuple[str, Any]] = {
     "nothing": ("", None),
     "a comment": ("# x\n", None),
     "own keys before merged ones": ("b: &b {x: 1, y: 2}\nc: {<<: *b, x: 3}\n", {"x": 3, "y": 2}),

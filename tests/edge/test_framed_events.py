@@ -75,8 +75,8 @@ async def test_a20_a_long_framed_event_is_unwrapped_in_a_thread(
         '[server]\nattempts = 1\n[providers.p]\nlike = "bedrock-invoke"\nregion = "r"\n'
         f'base_url = "{upstream.url.removesuffix("/v1")}"\napi_key = "sk-aaaaaaaa"\n'
     )
-    asked = {"model": "p/m", "max_tokens": 9, "stream": True}
-    asked["messages"] = [{"role": "user", "content": "x"}]
+    said = [{"role": "user", "content": "x"}]
+    asked = {"model": "p/m", "max_tokens": 9, "stream": True, "messages": said}
     async with serving(tmp_path, config) as served:
         status, data = await stream(served, path, asked)
     assert status == 200, data[:300]

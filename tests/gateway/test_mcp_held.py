@@ -298,7 +298,7 @@ def test_logs_lose_the_secrets_of_servers() -> None:
         McpServer(command=["x"], env={"DB_PASS": "pä-seen-in-logs"}),
         McpServer(openapi="https://h/d?sig=seen%2fin+logs", address=ADDRESS),
     ]
-    texts = ["tok%2Fseen-in-logs", r'{"p": "p\u00e4-seen-in-logs"}', "GET /d?sig=seen%2fin+logs"]
+    texts = ["tok%2Fseen-in-logs", "password pä-seen-in-logs", "GET /d?sig=seen%2fin+logs"]
     notices = [Notice("s", text, "unusable", reason=f"it says {text}") for text in texts]
     assert all("seen" in redact_known(str(notice)) for notice in notices)
     for each in settings:

@@ -58,14 +58,16 @@ def read_client_keys(reader: Reader, tables: Any) -> tuple[ClientKey, ...]:
         reader.note(("keys",), "must be written [[keys]], once for each key")
         return ()
     found: list[ClientKey] = []
+    known: set[str] = set()
     for index, value in enumerate(tables):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         path = ("keys", index)
         table = reader.table(ClientKey, value, path)
         if table is None:
             continue
         key = reader.secret(table.key, (*path, "key"))
-        if any(key and key == other.key for other in found):
+        if key and key in known:
             reader.note((*path, "key"), "is the same key as an earlier one")
+        known.add(key)
         reader.check_numbers(table, path)
         name = table.name or f"key-{index + 1}"
         if not is_key_name(name):
