@@ -11,40 +11,11 @@ from typing import Any
 
 from polycall._support import jsontext
 from polycall.sim.clouds.aws import refuse
-from polycall.sim.shape import (
-    BOOLEAN,
-    INTEGER,
-    JSON,
-    STRING,
-    Choice,
-    ListOf,
-    Obj,
-    Scalar,
-    ShapeError,
-    path_text,
-)
+from polycall.sim.shape import JSON, ShapeError, path_text
+from polycall.sim.shape_files import ShapeFile
 
 _SIZES = {"amazon.titan-embed-text-v2": (256, 512, 1024), "cohere.embed-v4": (256, 512, 1024, 1536)}
-_TITAN = Obj({"inputText!": Scalar("string", low=1, high=50_000)})
-_TITAN_V2 = Obj(
-    {
-        "inputText!": Scalar("string", low=1, high=50_000),
-        "dimensions": INTEGER,
-        "normalize": BOOLEAN,
-        "embeddingTypes": ListOf(Choice("float", "binary")),
-    }
-)
-_COHERE = {
-    "texts!": ListOf(Scalar("string", high=2048), low=1, high=96),
-    "input_type!": Choice("search_document", "search_query", "classification", "clustering"),
-    "truncate": Choice("NONE", "START", "END"),
-    "embedding_types": ListOf(Choice("float", "int8", "uint8", "binary", "ubinary")),
-}
-_COHERE_V3 = Obj(_COHERE)
-_COHERE_V4 = Obj({**_COHERE, "output_dimension": INTEGER, "max_tokens": INTEGER})
-_RERANK = {"query!": STRING, "documents!": ListOf(STRING, low=1, high=1000), "top_n": INTEGER}
-_RERANK_COHERE = Obj({**_RERANK, "api_version!": Scalar("integer", low=2)})
-_RERANK_AMAZON = Obj(_RERANK)
+_SHAPES = ShapeFile("bedrock_vectors")
 
 
 def vector_of(text: str, size: int) -> list[float]:
@@ -79,7 +50,7 @@ def _invalid(words: str) -> Exception:
 
 def _titan(model: str, body: Any) -> tuple[JSON, int]:
     is_second = "v2" in model
-    fields: JSON = (_TITAN_V2 if is_second else _TITAN).read(body, (), False)
+    fields: JSON = _SHAPES["titan_v2" if is_second else "titan"].read(body, (), False)
     size = _size(model, fields.get("dimensions"), 1024 if is_second else 1536)
     tokens = len(fields["inputText"].encode()) // 4 + 1
     vector = vector_of(fields["inputText"], size)
@@ -91,7 +62,7 @@ def _titan(model: str, body: Any) -> tuple[JSON, int]:
 
 def _cohere(model: str, body: Any) -> tuple[JSON, int]:
     is_fourth = "v4" in model
-    fields: JSON = (_COHERE_V4 if is_fourth else _COHERE_V3).read(body, (), False)
+    fields: JSON = _SHAPES["cohere_v4" if is_fourth else "cohere_v3"].read(body, (), False)
     size = _size(model, fields.get("output_dimension"), 1536 if is_fourth else 1024)
     texts: list[str] = fields["texts"]
     vectors: list[Any] = [vector_of(text, size) for text in texts]
@@ -106,8 +77,8 @@ def _cohere(model: str, body: Any) -> tuple[JSON, int]:
 
 
 def _rerank(model: str, body: Any) -> tuple[JSON, int]:
-    kind = _RERANK_COHERE if "cohere" in model else _RERANK_AMAZON
-    fields: JSON = kind.read(body, (), False)
+    kind = "rerank_cohere" if "cohere" in model else "rerank_amazon"
+    fields: JSON = _SHAPES[kind].read(body, (), False)
     words = set(fields["query"].lower().split())
     scores = [
         (len(words & set(text.lower().split())) / (len(words) or 1), index)

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from polycall.sim import signing
 from polycall.sim.script import ModelSpec
-from polycall.sim.shape import JSON, STRING, Choice, nullable
+from polycall.sim.shape import JSON
 from polycall.sim.vendors.anthropic_thinking import referred_in
 from polycall.sim.vendors.anthropic_turns import SCOPE, Turns, prefix_digest, refuse
 
 FIELD = "compaction"
-SHAPE = nullable({"type!": Choice("summarize"), "instructions": nullable(STRING)})
 
 
 def summary(body: JSON, turns: Turns, model: ModelSpec) -> JSON | None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from polycall.sim.schemas import is_recursive
 from polycall.sim.script import Answer, Called, Entry, Programs, Ran, Returned
-from polycall.sim.shape import JSON, OBJECT, STRING, ListOf, Scalar, Shape, by_type
+from polycall.sim.shape import JSON
 from polycall.sim.vendors.anthropic_turns import (
     SCOPE,
     Turns,
@@ -19,22 +19,6 @@ from polycall.sim.vendors.anthropic_turns import (
 
 KINDS = ("code_execution_20250825", "code_execution_20260120", "code_execution_20260521")
 NAME = "code_execution"
-
-_RESULT: dict[str, Shape] = {
-    "stderr!": STRING,
-    "return_code!": Scalar("integer"),
-    "content!": ListOf(OBJECT),
-}
-BLOCKS: dict[str, Shape] = {
-    "code_execution_tool_result": {
-        "tool_use_id!": STRING,
-        "content!": by_type(
-            code_execution_result={"stdout!": STRING, **_RESULT},
-            encrypted_code_execution_result={"encrypted_stdout!": STRING, **_RESULT},
-            code_execution_tool_result_error={"error_code!": STRING},
-        ),
-    },
-}
 
 
 # ---------------------------------------------------------------------------------------------

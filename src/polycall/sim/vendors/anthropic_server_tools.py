@@ -7,67 +7,14 @@ model does not use them.
 from __future__ import annotations
 
 from polycall.sim.script import Search
-from polycall.sim.shape import JSON, OBJECT, STRING, Obj, Open
+from polycall.sim.shape import JSON
+from polycall.sim.shape_files import ShapeFile
 
-_NAMED = Open({"name!": STRING})
-# The vendor's types, as its SDK 2.14 and its betas have them.
-TOOLS: dict[str, Obj] = {
-    **dict.fromkeys(
-        (
-            "web_search_20250305",
-            "web_search_20260209",
-            "web_search_20260318",
-            "web_fetch_20250910",
-            "web_fetch_20260209",
-            "web_fetch_20260309",
-            "web_fetch_20260318",
-            "tool_search_tool_bm25",
-            "tool_search_tool_bm25_20251119",
-            "tool_search_tool_regex",
-            "tool_search_tool_regex_20251119",
-            "code_execution_20250522",
-            "advisor_20260301",
-            "bash_20241022",
-            "bash_20250124",
-            "text_editor_20241022",
-            "text_editor_20250124",
-            "text_editor_20250429",
-            "text_editor_20250728",
-            "memory_20250818",
-            "computer_20241022",
-            "computer_20250124",
-            "computer_20251124",
-        ),
-        _NAMED,
-    ),
-    "mcp_toolset": Open({"mcp_server_name!": STRING}),
-    "computer_toolset_20260801": Open({}),
-    "browser_toolset_20260801": Open({}),
-}
-_USED = Open({"id!": STRING, "name!": STRING, "input!": OBJECT})
-_RETURNED = Open({"tool_use_id!": STRING})
-# What such tools leave in a turn of the assistant's.
-ASSISTANT_BLOCKS: dict[str, Obj] = {
-    "server_tool_use": _USED,
-    "mcp_tool_use": _USED,
-    **dict.fromkeys(
-        (
-            "web_search_tool_result",
-            "web_fetch_tool_result",
-            "bash_code_execution_tool_result",
-            "text_editor_code_execution_tool_result",
-            "tool_search_tool_result",
-            "advisor_tool_result",
-            "mcp_tool_result",
-        ),
-        _RETURNED,
-    ),
-    "compaction": Open({}),
-    "fallback": Open({}),
-}
-USER_BLOCKS: dict[str, Obj] = {"container_upload": Open({"file_id!": STRING})}
-_CHANGE = Obj({"tool!": Open({"type!": STRING})})
-SYSTEM_BLOCKS: dict[str, Obj] = dict.fromkeys(("tool_addition", "tool_removal"), _CHANGE)
+SHAPES = ShapeFile("anthropic")
+# What such tools leave in turns of each role.
+ASSISTANT_BLOCKS = SHAPES.names("assistant_blocks")
+USER_BLOCKS = SHAPES.names("user_blocks")
+SYSTEM_BLOCKS = SHAPES.names("system_blocks")
 
 
 def search_tool(tools: list[JSON]) -> str:

@@ -14,75 +14,14 @@ from typing import Any
 from polycall._support import jsontext
 from polycall.sim.chunking import encode_sse, fragments
 from polycall.sim.script import Answer, Call, Failure, Prompt, Refused
-from polycall.sim.shape import (
-    BOOLEAN,
-    INTEGER,
-    JSON,
-    OBJECT,
-    STRING,
-    Choice,
-    Either,
-    ListOf,
-    Obj,
-    Scalar,
-    ShapeError,
-    Tagged,
-    by_type,
-    list_in,
-    nullable,
-    object_in,
-    path_text,
-    texts_in,
-)
+from polycall.sim.shape import JSON, ShapeError, list_in, object_in, path_text, texts_in
+from polycall.sim.shape_files import ShapeFile
 from polycall.sim.vendors import openai_chat
 from polycall.sim.vendors import openai_chat_checks as chat
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors.base import Headers, Models, Route
 
-_CALL = {
-    "id!": STRING,
-    "type!": Choice("function"),
-    "function!": {"name!": STRING, "arguments!": STRING},
-}
-_USER_PARTS = by_type(
-    text={"text!": STRING},
-    image_url={"image_url!": {"url!": STRING, "detail": STRING}},
-)
-_BODY = Obj(
-    {
-        "model!": STRING,
-        "messages!": ListOf(
-            Tagged(
-                "role",
-                {
-                    "system": {"content!": STRING},
-                    "user": {"content!": Either(STRING, ListOf(_USER_PARTS, low=1))},
-                    "assistant": {"content": nullable(STRING), "tool_calls": ListOf(_CALL, low=1)},
-                    "tool": {"content!": STRING, "tool_call_id!": STRING},
-                },
-            ),
-            low=1,
-        ),
-        "max_tokens": Scalar("integer", low=1),
-        "seed": INTEGER,
-        "stop": Either(STRING, ListOf(STRING, high=4)),
-        "stream": BOOLEAN,
-        "temperature": Scalar("number", low=0, high=2),
-        "top_p": Scalar("number", low=0, high=1),
-        "tools": ListOf(
-            {
-                "type!": Choice("function"),
-                "function!": {"name!": STRING, "description": STRING, "parameters": OBJECT},
-            },
-            low=1,
-        ),
-        "tool_choice": Either(
-            Choice("none", "auto", "required"),
-            {"type!": Choice("function"), "function!": {"name!": STRING}},
-        ),
-        "response_format": {"type!": Choice("text", "json_object")},
-    }
-)
+_BODY = ShapeFile("compatible")["request"]
 
 
 class Compatible(openai_chat.OpenAIChat):

@@ -14,99 +14,17 @@ from polycall._support import jsontext
 from polycall.sim import signing
 from polycall.sim.chunking import encode_sse, fragments
 from polycall.sim.script import Answer, Call, ModelSpec, Prompt, Refused
-from polycall.sim.shape import (
-    BOOLEAN,
-    JSON,
-    OBJECT,
-    STRING,
-    Choice,
-    Either,
-    ListOf,
-    Obj,
-    Scalar,
-    Shape,
-    ShapeError,
-    Tagged,
-    by_type,
-    list_in,
-    nullable,
-    object_in,
-    path_text,
-    texts_in,
-)
+from polycall.sim.shape import JSON, ShapeError, list_in, object_in, path_text, texts_in
+from polycall.sim.shape_files import ShapeFile
 from polycall.sim.vendors import openai_chat
 from polycall.sim.vendors import openai_chat_checks as chat
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors.base import Headers, Models, Route
-from polycall.sim.vendors.openai_chat_shapes import TOOLS_MAX
 
 SCOPE = "deepseek"
-
-_TEXTS = Either(STRING, ListOf(by_type(text={"text!": STRING}), low=1))
-_USER = Either(
-    STRING,
-    ListOf(
-        by_type(
-            text={"text!": STRING},
-            image_url={"image_url!": {"url!": STRING, "detail": STRING}},
-        ),
-        low=1,
-    ),
-)
-_CALL = {
-    "id!": STRING,
-    "type!": Choice("function"),
-    "index": Scalar("integer"),
-    "function!": {"name!": STRING, "arguments!": STRING},
-}
-_MESSAGES = Tagged(
-    "role",
-    {
-        "system": {"content!": _TEXTS, "name": STRING},
-        "user": {"content!": _USER, "name": STRING},
-        "assistant": {
-            "content": nullable(_TEXTS),
-            "name": STRING,
-            "prefix": BOOLEAN,
-            "reasoning_content": nullable(STRING),
-            "tool_calls": nullable(ListOf(_CALL, low=1)),
-        },
-        "tool": {"content!": _TEXTS, "tool_call_id!": STRING},
-    },
-)
-_TOOL = {
-    "type!": Choice("function"),
-    "function!": {
-        "name!": STRING,
-        "description": nullable(STRING),
-        "parameters": nullable(OBJECT),
-        "strict": nullable(BOOLEAN),
-    },
-}
-_FIELDS: dict[str, Shape] = {
-    "model!": STRING,
-    "messages!": ListOf(_MESSAGES, low=1),
-    "thinking": nullable({"type!": Choice("enabled", "disabled", "adaptive")}),
-    "reasoning_effort": nullable(Choice("low", "medium", "high", "xhigh", "max")),
-    "frequency_penalty": nullable(Scalar("number", low=-2, high=2)),
-    "presence_penalty": nullable(Scalar("number", low=-2, high=2)),
-    "max_tokens": nullable(Scalar("integer", low=1)),
-    "response_format": nullable({"type!": Choice("text", "json_object")}),
-    "stop": nullable(Either(STRING, ListOf(STRING, high=16))),
-    "stream": nullable(BOOLEAN),
-    "stream_options": nullable({"include_usage": BOOLEAN}),
-    "temperature": nullable(Scalar("number", low=0, high=2)),
-    "top_p": nullable(Scalar("number", low=0, high=1)),
-    "tools": nullable(ListOf(_TOOL, low=1, high=TOOLS_MAX)),
-    "tool_choice": nullable(
-        Either(
-            Choice("none", "auto", "required"),
-            {"type!": Choice("function"), "function!": {"name!": STRING}},
-        )
-    ),
-}
-_BODY = Obj(_FIELDS)
-_KNOWN = frozenset(name.removesuffix("!") for name in _FIELDS)
+_SHAPES = ShapeFile("deepseek")
+_BODY = _SHAPES["request"]
+_KNOWN = _SHAPES.names("request")
 
 
 class DeepSeek(openai_chat.OpenAIChat):

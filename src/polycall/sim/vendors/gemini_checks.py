@@ -7,30 +7,10 @@ from typing import Any
 
 from polycall.sim import schemas, signing
 from polycall.sim.script import ModelSpec, Prompt, Refused, ToolSpec
-from polycall.sim.shape import (
-    ANY,
-    BOOLEAN,
-    INTEGER,
-    JSON,
-    NUMBER,
-    OBJECT,
-    STRING,
-    Either,
-    ListOf,
-    MapOf,
-    Null,
-    Obj,
-    Path,
-    Scalar,
-    Shape,
-    ShapeError,
-    json_type,
-    list_in,
-    object_in,
-)
+from polycall.sim.shape import JSON, Path, ShapeError, json_type, list_in, object_in
+from polycall.sim.shape_files import ShapeFile
 from polycall.sim.vendors.gemini_contents import read_contents, refuse
 
-FUNCTIONS_MAX = 512
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 
 
@@ -52,147 +32,9 @@ class _Enum:
         return value.upper()
 
 
-class _Schema:
-    """Gemini's own schema: an OpenAPI subset that contains itself."""
-
-    json_types = frozenset({"object"})
-
-    def read(self, value: Any, path: Path, proto: bool) -> Any:
-        return _SCHEMA_FIELDS.read(value, path, proto)
-
-
-_SCHEMA = _Schema()
-_TYPES = ("TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL")
-_SCHEMA_FIELDS = Obj(
-    {
-        "type": _Enum(*_TYPES),
-        "format": STRING,
-        "title": STRING,
-        "description": STRING,
-        "nullable": BOOLEAN,
-        "enum": ListOf(STRING),
-        "items": _SCHEMA,
-        "maxItems": INTEGER,
-        "minItems": INTEGER,
-        "properties": MapOf(_SCHEMA),
-        "required": ListOf(STRING),
-        "propertyOrdering": ListOf(STRING),
-        "minimum": NUMBER,
-        "maximum": NUMBER,
-        "minLength": INTEGER,
-        "maxLength": INTEGER,
-        "pattern": STRING,
-        "minProperties": INTEGER,
-        "maxProperties": INTEGER,
-        "anyOf": ListOf(_SCHEMA),
-        "default": ANY,
-        "example": ANY,
-        "additionalProperties": ANY,
-        "defs": MapOf(_SCHEMA),
-        "ref": STRING,
-    }
-)
-_BLOB = {"mimeType!": STRING, "data!": STRING, "displayName": STRING}
-_FILE = {"mimeType": STRING, "fileUri!": STRING, "displayName": STRING}
-_CALL = {"id": STRING, "name!": STRING, "args": OBJECT}
-_RESPONSE = {
-    "id": STRING,
-    "name!": STRING,
-    "response!": OBJECT,
-    "parts": ListOf({"inlineData": _BLOB, "fileData": _FILE}),
-    "willContinue": BOOLEAN,
-    "scheduling": STRING,
-}
-_PART = {
-    "text": STRING,
-    "inlineData": _BLOB,
-    "fileData": _FILE,
-    "functionCall": _CALL,
-    "functionResponse": _RESPONSE,
-    "thought": BOOLEAN,
-    "thoughtSignature": STRING,
-    "mediaResolution": ANY,
-    "videoMetadata": ANY,
-    "partMetadata": ANY,
-    # Parts of server tools, which the simulated model does not use.
-    "toolCall": OBJECT,
-    "toolResponse": OBJECT,
-    "executableCode": OBJECT,
-    "codeExecutionResult": OBJECT,
-}
-_CONTENT = {"role": STRING, "parts": ListOf(_PART)}
-_SERVER_TOOLS = (
-    "googleSearch",
-    "googleSearchRetrieval",
-    "googleMaps",
-    "urlContext",
-    "codeExecution",
-    "computerUse",
-    "fileSearch",
-)
-_FUNCTION = {
-    "name!": STRING,
-    "description": STRING,
-    "parameters": _SCHEMA,
-    "parametersJsonSchema": ANY,
-    "response": _SCHEMA,
-    "responseJsonSchema": ANY,
-}
-_TOOL_CONFIG = {
-    "functionCallingConfig": {
-        "mode": _Enum("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"),
-        "allowedFunctionNames": ListOf(STRING),
-    },
-    "retrievalConfig": OBJECT,
-    "includeServerSideToolInvocations": BOOLEAN,
-}
-_GENERATION: dict[str, Shape] = {
-    "temperature": Scalar("number", low=0, high=2),
-    "topP": Scalar("number", low=0, high=1),
-    "topK": NUMBER,
-    "candidateCount": Scalar("integer", low=1, high=8),
-    "maxOutputTokens": Scalar("integer", low=1),
-    "stopSequences": ListOf(STRING, high=5),
-    "responseMimeType": STRING,
-    "responseSchema": _SCHEMA,
-    "responseJsonSchema": ANY,
-    "presencePenalty": Scalar("number", low=-2, high=2),
-    "frequencyPenalty": Scalar("number", low=-2, high=2),
-    "seed": INTEGER,
-    "responseLogprobs": BOOLEAN,
-    "logprobs": INTEGER,
-    "thinkingConfig": {
-        "includeThoughts": BOOLEAN,
-        "thinkingBudget": Scalar("integer", low=-1),
-        "thinkingLevel": _Enum("UNSPECIFIED", "MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH"),
-    },
-    "mediaResolution": STRING,
-    "speechConfig": OBJECT,
-    "responseModalities": ListOf(STRING),
-    "imageConfig": OBJECT,
-}
-_GENERATE: dict[str, Shape] = {
-    "contents!": ListOf(_CONTENT),
-    "systemInstruction": Either(_CONTENT, Null()),
-    "tools": ListOf(
-        {
-            "functionDeclarations": ListOf(_FUNCTION, high=FUNCTIONS_MAX),
-            **dict.fromkeys(_SERVER_TOOLS, OBJECT),
-        }
-    ),
-    "toolConfig": _TOOL_CONFIG,
-    "continuationToken": STRING,
-    "generationConfig": _GENERATION,
-    "safetySettings": ListOf(OBJECT),
-    "cachedContent": STRING,
-    "serviceTier": STRING,
-    "store": BOOLEAN,
-    "labels": MapOf(STRING),
-    # In the path; the body may repeat it.
-    "model": STRING,
-}
-_BODY = Obj(_GENERATE)
-_COUNT_BODY = Obj({"contents": ListOf(_CONTENT), "generateContentRequest": _BODY})
+_SHAPES = ShapeFile("gemini", choice=_Enum)
+_BODY = _SHAPES["request"]
+_COUNT_BODY = _SHAPES["counted"]
 
 
 def _snake(path: Path) -> str:

@@ -26,101 +26,25 @@ from polycall.sim.script import (
     ToolSpec,
 )
 from polycall.sim.shape import (
-    ANY,
-    BOOLEAN,
-    INTEGER,
     JSON,
-    OBJECT,
-    STRING,
-    Choice,
-    Either,
-    ListOf,
-    MapOf,
-    Obj,
-    Open,
-    Scalar,
     ShapeError,
-    by_type,
     list_in,
     object_in,
     parse_object,
     path_text,
     texts_in,
 )
+from polycall.sim.shape_files import ShapeFile
 from polycall.sim.vendors.base import Headers, Models, Route
 from polycall.sim.vendors.gemini import Gemini, refuse
 
 SCOPE = "interactions"
 _KEPT_MAX = 10_000
-_SOURCED = {"data": STRING, "uri": STRING, "mime_type": STRING, "resolution": STRING}
-_CONTENT = by_type(
-    text={"text!": STRING, "annotations": ListOf(OBJECT)},
-    image=_SOURCED,
-    document={**_SOURCED, "processing": OBJECT},
-    audio={**_SOURCED, "processing": OBJECT, "channels": INTEGER},
-    video={**_SOURCED, "processing": OBJECT, "name": STRING},
-)
-_STEPS = {
-    "user_input": {"content": ListOf(_CONTENT)},
-    "model_output": {"content": ListOf(_CONTENT)},
-    "thought": {"signature": STRING, "summary": ListOf(_CONTENT)},
-    "function_call": {"id!": STRING, "name!": STRING, "arguments!": OBJECT, "signature": STRING},
-    "function_result": {
-        "call_id!": STRING,
-        "result!": Either(STRING, ListOf(_CONTENT), OBJECT),
-        "name": STRING,
-        "is_error": BOOLEAN,
-    },
-}
-_STEP = by_type(**_STEPS)
-_HOSTED = ("google_search", "code_execution", "url_context", "file_search", "google_maps")
-_TOOL = by_type(
-    function={
-        "name!": Scalar("string", low=1, high=128),
-        "description": STRING,
-        "parameters": OBJECT,
-        "defer_loading": BOOLEAN,
-        "short_description": STRING,
-    },
-    **{name: Open({}) for name in _HOSTED},
-)
-_MODES = Choice("auto", "any", "none", "validated")
-_CONFIG = {
-    "max_output_tokens": Scalar("integer", low=1),
-    "seed": INTEGER,
-    "stop_sequences": ListOf(STRING, high=5),
-    "temperature": Scalar("number", low=0, high=2),
-    "top_p": Scalar("number", low=0, high=1),
-    "thinking_level": Choice("minimal", "low", "medium", "high", "xhigh"),
-    "thinking_summaries": Choice("auto", "none"),
-    "tool_choice": Either(_MODES, {"allowed_tools!": {"mode": _MODES, "tools": ListOf(STRING)}}),
-    "speech_config": ANY,
-    "image_config": OBJECT,
-}
-_FORMAT = by_type(
-    text={"mime_type": Choice("application/json", "text/plain"), "schema": OBJECT},
-    image=Open({}),
-    audio=Open({}),
-)
-_BODY = Obj(
-    {
-        "model": STRING,
-        "agent": STRING,
-        "input!": Either(STRING, ListOf(ANY, low=1), OBJECT),
-        "system_instruction": STRING,
-        "tools": ListOf(_TOOL),
-        "generation_config": _CONFIG,
-        "response_format": Either(ListOf(_FORMAT), _FORMAT),
-        "response_mime_type": STRING,
-        "response_modalities": ListOf(STRING),
-        "previous_interaction_id": STRING,
-        "service_tier": Choice("flex", "standard", "priority", "deferred"),
-        "labels": MapOf(STRING),
-        "stream": BOOLEAN,
-        "store": BOOLEAN,
-        "background": BOOLEAN,
-    }
-)
+_SHAPES = ShapeFile("gemini_interactions")
+_BODY = _SHAPES["request"]
+_STEP = _SHAPES["step"]
+_STEPS = _SHAPES.names("steps")
+_CONTENT = _SHAPES["content"]
 
 
 class Interactions(Gemini):

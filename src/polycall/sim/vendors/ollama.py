@@ -28,70 +28,18 @@ from polycall.sim.script import (
     ToolSpec,
 )
 from polycall.sim.shape import (
-    ANY,
-    BOOLEAN,
-    INTEGER,
     JSON,
-    NUMBER,
-    OBJECT,
-    STRING,
-    Choice,
-    Either,
-    ListOf,
-    Open,
     ShapeError,
     list_in,
-    nullable,
     object_in,
     parse_object,
     path_text,
     texts_in,
 )
+from polycall.sim.shape_files import ShapeFile
 from polycall.sim.vendors.base import Headers, Models, Route, Vendor
 
-_CALL = Open(
-    {"id": STRING, "function!": Open({"name!": STRING, "arguments": OBJECT, "index": INTEGER})}
-)
-_MESSAGE = Open(
-    {
-        "role!": Choice("system", "user", "assistant", "tool"),
-        "content": STRING,
-        "thinking": STRING,
-        "images": nullable(ListOf(STRING)),
-        "tool_calls": nullable(ListOf(_CALL)),
-        "tool_name": STRING,
-        "tool_call_id": STRING,
-    }
-)
-_FUNCTION = Open(
-    {
-        "name!": STRING,
-        "description": STRING,
-        "parameters": Open({"type": ANY, "properties": OBJECT}),
-    }
-)
-_OPTIONS = Open(
-    {
-        **dict.fromkeys(("seed", "top_k", "num_ctx", "num_keep", "num_predict"), INTEGER),
-        **dict.fromkeys(("temperature", "top_p", "min_p", "repeat_penalty"), NUMBER),
-        **dict.fromkeys(("presence_penalty", "frequency_penalty"), NUMBER),
-        "stop": ListOf(STRING),
-    }
-)
-_BODY = Open(
-    {
-        "model": STRING,
-        "messages": nullable(ListOf(_MESSAGE)),
-        "tools": nullable(ListOf(Open({"type": STRING, "function": _FUNCTION}))),
-        "format": Either(STRING, OBJECT),
-        "options": nullable(_OPTIONS),
-        "stream": nullable(BOOLEAN),
-        "think": nullable(Either(BOOLEAN, STRING)),
-        "keep_alive": Either(STRING, NUMBER, INTEGER),
-        "logprobs": BOOLEAN,
-        "top_logprobs": INTEGER,
-    }
-)
+_BODY = ShapeFile("ollama_chat")["request"]
 _LEVELS = ("low", "medium", "high", "max")
 _CREATED = "2026-01-01T00:00:00Z"
 

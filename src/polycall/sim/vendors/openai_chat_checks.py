@@ -7,9 +7,14 @@ from typing import Any
 from polycall._support import jsontext
 from polycall.sim.script import Called, Entry, ModelSpec, Prompt, Returned, Said, ToolSpec
 from polycall.sim.shape import JSON, list_in, object_in, parse_object, texts_in
+from polycall.sim.shape_files import ShapeFile
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors import openai_functions
-from polycall.sim.vendors.openai_chat_shapes import BODY, CALL_ID_LENGTH_MAX
+
+CALL_ID_LENGTH_MAX = 40
+_SHAPES = ShapeFile("openai_chat")
+_BODY = _SHAPES["request"]
+FIELDS = _SHAPES.names("request")
 
 # Fields that this simulation has no counterpart for.
 _UNSERVED = ("audio", "prediction", "web_search_options")
@@ -17,7 +22,7 @@ _UNSERVED = ("audio", "prediction", "web_search_options")
 
 def read_body(body: Any) -> JSON:
     """The body, if it has the shape of a request; raises `ShapeError`."""
-    return BODY.read(body, (), False)
+    return _BODY.read(body, (), False)
 
 
 def check_rules(body: JSON, model: ModelSpec) -> Prompt:

@@ -11,57 +11,14 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from polycall.sim.script import Search, ToolSpec
-from polycall.sim.shape import JSON, Obj, Open, list_in
+from polycall.sim.shape import JSON, list_in
+from polycall.sim.shape_files import ShapeFile
 
-_SEARCHES = (
-    "web_search",
-    "web_search_2025_08_26",
-    "web_search_preview",
-    "web_search_preview_2025_03_11",
-)
-_HOSTED = (
-    *_SEARCHES,
-    "file_search",
-    "code_interpreter",
-    "image_generation",
-    "mcp",
-    "computer",
-    "computer_use_preview",
-    "local_shell",
-    "shell",
-    "apply_patch",
-)
-TOOLS: dict[str, Obj] = dict.fromkeys((*_HOSTED, "tool_search"), Open({}))
-CHOICES: dict[str, Obj] = dict.fromkeys(_HOSTED, Open({}))
+SHAPES = ShapeFile("openai_responses")
+CHOICES = SHAPES.names("hosted")
 # What they leave in a conversation, and items that bring tools or take up space.
-ITEMS: dict[str, Obj] = dict.fromkeys(
-    (
-        "additional_tools",
-        "apply_patch_call",
-        "apply_patch_call_output",
-        "code_interpreter_call",
-        "compaction",
-        "compaction_trigger",
-        "computer_call",
-        "computer_call_output",
-        "configuration_update",
-        "file_search_call",
-        "image_generation_call",
-        "item_reference",
-        "local_shell_call",
-        "local_shell_call_output",
-        "mcp_approval_request",
-        "mcp_approval_response",
-        "mcp_call",
-        "mcp_list_tools",
-        "shell_call",
-        "shell_call_output",
-        "tool_search_call",
-        "tool_search_output",
-        "web_search_call",
-    ),
-    Open({}),
-)
+ITEMS = SHAPES.names("hosted_items")
+_SEARCHES = SHAPES.names("searches")
 _CALLABLE = ("function", "custom")
 
 

@@ -6,27 +6,12 @@ from typing import Any
 
 from polycall.sim import signing
 from polycall.sim.script import Called, Entry, Programs, Ran, Returned
-from polycall.sim.shape import JSON, STRING, Choice, Shape, list_in, nullable
+from polycall.sim.shape import JSON, list_in
 from polycall.sim.vendors import openai_common as common
 
 TYPE = "programmatic_tool_calling"
 SCOPE = "openai"
 _NAME = "program"
-
-ITEMS: dict[str, Shape] = {
-    "program": {
-        "id": nullable(STRING),
-        "call_id!": STRING,
-        "code!": STRING,
-        "fingerprint!": STRING,
-    },
-    "program_output": {
-        "id": nullable(STRING),
-        "call_id!": STRING,
-        "result!": STRING,
-        "status!": Choice("completed", "incomplete"),
-    },
-}
 
 
 # ---------------------------------------------------------------------------------------------

@@ -11,10 +11,9 @@ from polycall.sim.vendors import openai_chat_checks as chat
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors import openai_hosted as hosted
 from polycall.sim.vendors import openai_programs as programs
-from polycall.sim.vendors.openai_responses_shapes import BODY
 
 SCOPE = "openai"
-
+_BODY = hosted.SHAPES["request"]
 _OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output"})
 
 # State that this simulation does not keep; only of a recorded request is it taken on trust.
@@ -23,7 +22,7 @@ _UNSERVED = ("conversation", "prompt")
 
 def read_body(body: Any) -> JSON:
     """The body, if it has the shape of a request; raises `ShapeError`."""
-    return BODY.read(body, (), False)
+    return _BODY.read(body, (), False)
 
 
 def check_rules(body: JSON, model: ModelSpec) -> Prompt:

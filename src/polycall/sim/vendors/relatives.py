@@ -20,7 +20,7 @@ from polycall.sim.vendors import openai_chat_checks as checks
 from polycall.sim.vendors import openai_common as common
 from polycall.sim.vendors.base import Headers, Models, Route
 from polycall.sim.vendors.openai_chat import OpenAIChat, chunk_body, route
-from polycall.sim.vendors.openai_chat_shapes import CALL_ID_LENGTH_MAX, FIELDS
+from polycall.sim.vendors.openai_chat_checks import CALL_ID_LENGTH_MAX, FIELDS
 
 # What is OpenAI's bound or word, and what this simulation cannot do, is left to the rules.
 _JUDGED_BY_RULES = frozenset(
