@@ -10,28 +10,8 @@ from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall.errors import ProtocolError, TruncatedError
-from polycall.ir import (
-    Event,
-    Media,
-    Message,
-    Metadata,
-    Opaque,
-    Part,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    Reasoning,
-    Refusal,
-    Response,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    ToolCall,
-    ToolResult,
-    delta_kind,
-    merge_metadata,
-)
 
 
 class Folder:
@@ -41,70 +21,70 @@ class Folder:
     """
 
     def __init__(self) -> None:
-        self._start: ResponseStart | None = None
-        self._end: ResponseEnd | None = None
-        self._parts: list[Part] = []
-        self._open: Part | None = None
+        self._start: ir.ResponseStart | None = None
+        self._end: ir.ResponseEnd | None = None
+        self._parts: list[ir.Part] = []
+        self._open: ir.Part | None = None
         self._texts: list[str] = []
 
-    def feed(self, event: Event) -> Part | None:
+    def feed(self, event: ir.Event) -> ir.Part | None:
         """Take one event; gives the finished part at its `PartEnd`."""
         match event:
-            case PartDelta():
+            case ir.PartDelta():
                 if self._open is None or event.index != len(self._parts):
                     raise self._misplaced(event)
                 self._texts.append(event.text)
-            case PartStart():
+            case ir.PartStart():
                 if self._start is None or self._end or self._open is not None:
                     raise self._misplaced(event)
                 if event.index != len(self._parts):
                     raise self._misplaced(event)
                 self._open = event.part
-            case PartEnd():
+            case ir.PartEnd():
                 if self._open is None or event.index != len(self._parts):
                     raise self._misplaced(event)
                 part = finish_part(self._open, "".join(self._texts), event.metadata)
                 self._parts.append(part)
                 self._open, self._texts = None, []
                 return part
-            case ResponseStart():
+            case ir.ResponseStart():
                 if self._start is not None:
                     raise self._misplaced(event)
                 self._start = event
-            case ResponseEnd():
+            case ir.ResponseEnd():
                 if self._start is None or self._end or self._open is not None:
                     raise self._misplaced(event)
                 self._end = event
         return None
 
-    def labelled(self, event: Event) -> Event:
+    def labelled(self, event: ir.Event) -> ir.Event:
         """The event that was fed last; a delta with the kind of the part that it belongs to."""
-        if isinstance(event, PartDelta) and event.kind is None and self._open is not None:
-            return PartDelta(event.index, event.text, delta_kind(self._open))
+        if isinstance(event, ir.PartDelta) and event.kind is None and self._open is not None:
+            return ir.PartDelta(event.index, event.text, ir.delta_kind(self._open))
         return event
 
     @property
-    def open_part(self) -> Part | None:
+    def open_part(self) -> ir.Part | None:
         """The part whose deltas come now."""
         return self._open
 
-    def result(self) -> Response:
+    def result(self) -> ir.Response:
         """The response; raises `TruncatedError` before its end has come."""
         if self._start is None or self._end is None:
             raise TruncatedError("the stream ended before the response did")
         start, end = self._start, self._end
-        return Response(
+        return ir.Response(
             id=start.id,
             model=start.model,
             created=start.created,
-            message=Message("assistant", self._parts),
+            message=ir.Message("assistant", self._parts),
             finish_reason=end.finish_reason,
             raw_finish_reason=end.raw_finish_reason,
             usage=end.usage,
-            metadata=merge_metadata(start.metadata, end.metadata),
+            metadata=ir.merge_metadata(start.metadata, end.metadata),
         )
 
-    def _misplaced(self, event: Event) -> ProtocolError:
+    def _misplaced(self, event: ir.Event) -> ProtocolError:
         index = getattr(event, "index", None)
         name = type(event).__name__ + ("" if index is None else f" {index}")
         if self._start is None:
@@ -118,7 +98,7 @@ class Folder:
         return ProtocolError(f"{name} is not allowed {state}")
 
 
-def fold(events: Iterable[Event]) -> Response:
+def fold(events: Iterable[ir.Event]) -> ir.Response:
     """The response that a whole stream of events tells.
 
     Raises `ProtocolError` where the grammar is broken and `TruncatedError` where it stops early.
@@ -129,32 +109,32 @@ def fold(events: Iterable[Event]) -> Response:
     return folder.result()
 
 
-def finish_part(part: Part, text: str, metadata: Metadata) -> Part:
+def finish_part(part: ir.Part, text: str, metadata: ir.Metadata) -> ir.Part:
     """The part with the text of its deltas and the metadata of its end."""
     match part:
-        case Text() | Refusal() | Reasoning():
+        case ir.Text() | ir.Refusal() | ir.Reasoning():
             if not text and not metadata:
                 return part
             return replace(
                 part,
                 text=part.text + text,
-                metadata=merge_metadata(part.metadata, metadata),
+                metadata=ir.merge_metadata(part.metadata, metadata),
             )
-        case ToolCall():
+        case ir.ToolCall():
             return replace(
                 part,
                 arguments_json=part.arguments_json + text,
-                metadata=merge_metadata(part.metadata, metadata),
+                metadata=ir.merge_metadata(part.metadata, metadata),
             )
-        case Media() | ToolResult() | Opaque():
+        case ir.Media() | ir.ToolResult() | ir.Opaque():
             if text:
                 raise ProtocolError(f"a part of type {type(part).__name__} takes no deltas")
-            return replace(part, metadata=merge_metadata(part.metadata, metadata))
+            return replace(part, metadata=ir.merge_metadata(part.metadata, metadata))
 
 
-def unfold(response: Response) -> Iterator[Event]:
+def unfold(response: ir.Response) -> Iterator[ir.Event]:
     """The shortest stream of events that folds to `response` (its warnings aside)."""
-    yield ResponseStart(
+    yield ir.ResponseStart(
         id=response.id,
         model=response.model,
         created=response.created,
@@ -164,18 +144,18 @@ def unfold(response: Response) -> Iterator[Event]:
     )
     for index, part in enumerate(response.message.parts):
         match part:
-            case Text() | Refusal() | Reasoning():
-                yield PartStart(index, replace(part, text=""))
+            case ir.Text() | ir.Refusal() | ir.Reasoning():
+                yield ir.PartStart(index, replace(part, text=""))
                 if part.text:
-                    yield PartDelta(index, part.text, delta_kind(part))
-            case ToolCall():
-                yield PartStart(index, replace(part, arguments_json=""))
+                    yield ir.PartDelta(index, part.text, ir.delta_kind(part))
+            case ir.ToolCall():
+                yield ir.PartStart(index, replace(part, arguments_json=""))
                 if part.arguments_json:
-                    yield PartDelta(index, part.arguments_json, "arguments")
-            case Media() | ToolResult() | Opaque():
-                yield PartStart(index, part)
-        yield PartEnd(index)
-    yield ResponseEnd(
+                    yield ir.PartDelta(index, part.arguments_json, "arguments")
+            case ir.Media() | ir.ToolResult() | ir.Opaque():
+                yield ir.PartStart(index, part)
+        yield ir.PartEnd(index)
+    yield ir.ResponseEnd(
         finish_reason=response.finish_reason,
         raw_finish_reason=response.raw_finish_reason,
         usage=response.usage,

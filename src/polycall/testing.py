@@ -20,26 +20,23 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.errors import PolycallError, ProtocolError
 from polycall.fold import unfold
-from polycall.ir import (
-    Event,
-    Message,
-    Request,
-    Response,
-    Text,
-    ToolCall,
-    Usage,
-    unified_finish,
-)
 from polycall.streams import Stream
 from polycall.translation.portable import marked
 from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse, Transport
 
 # `{"get_weather": {"city": "Seoul"}}` are calls by the names of their tools.
 Answer: TypeAlias = (
-    str | ToolCall | list[ToolCall] | dict[str, dict[str, Any]] | Message | Response | PolycallError
+    str
+    | ir.ToolCall
+    | list[ir.ToolCall]
+    | dict[str, dict[str, Any]]
+    | ir.Message
+    | ir.Response
+    | PolycallError
 )
 
 
@@ -51,25 +48,25 @@ class FunctionModel:
     keeps what was asked.
     """
 
-    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+    def __init__(self, answer: Callable[[ir.Request], Answer]) -> None:
         self._answer = answer
-        self.requests: list[Request] = []
+        self.requests: list[ir.Request] = []
 
-    async def generate_request(self, request: Request) -> Response:
+    async def generate_request(self, request: ir.Request) -> ir.Response:
         """The function's answer to this request."""
         self.requests.append(copy.deepcopy(request))
         response = _as_response(self._answer(request), request, len(self.requests))
         return marked(response, response.model)
 
-    def stream_request(self, request: Request) -> Stream:
+    def stream_request(self, request: ir.Request) -> Stream:
         """The same as events."""
         return Stream(self._events(request), [])
 
-    async def _events(self, request: Request) -> AsyncGenerator[Event]:
+    async def _events(self, request: ir.Request) -> AsyncGenerator[ir.Event]:
         for event in unfold(await self.generate_request(request)):
             yield event
 
-    def cost(self, model: str, usage: Usage) -> Decimal | None:
+    def cost(self, model: str, usage: ir.Usage) -> Decimal | None:
         """Tests cost nothing."""
         return Decimal(0)
 
@@ -102,7 +99,7 @@ class ScriptedModel(FunctionModel):
         if self._left:
             raise AssertionError(f"{len(self._left)} scripted answers were never asked for")
 
-    def _take(self, request: Request) -> Answer:
+    def _take(self, request: ir.Request) -> Answer:
         if not self._left:
             raise AssertionError(
                 f"the script is over, and the model was asked again (request {len(self.requests)})"
@@ -110,33 +107,33 @@ class ScriptedModel(FunctionModel):
         return self._left.pop(0)
 
 
-def _as_response(answer: Answer, request: Request, number: int) -> Response:
+def _as_response(answer: Answer, request: ir.Request, number: int) -> ir.Response:
     match answer:
         case PolycallError():
             raise answer
-        case Response():
+        case ir.Response():
             return answer
         case str():
-            message = Message("assistant", [Text(answer)])
-        case ToolCall():
-            message = Message("assistant", [answer])
+            message = ir.Message("assistant", [ir.Text(answer)])
+        case ir.ToolCall():
+            message = ir.Message("assistant", [answer])
         case list():
-            message = Message("assistant", [*answer])
+            message = ir.Message("assistant", [*answer])
         case dict():
             calls = [
-                ToolCall(f"call_{number}_{place}", name, jsontext.encode(arguments))
+                ir.ToolCall(f"call_{number}_{place}", name, jsontext.encode(arguments))
                 for place, (name, arguments) in enumerate(answer.items(), 1)
             ]
-            message = Message("assistant", [*calls])
-        case Message():
+            message = ir.Message("assistant", [*calls])
+        case ir.Message():
             message = answer
-    return Response(
+    return ir.Response(
         id=f"scripted_{number}",
         model=request.model,
         message=message,
-        finish_reason=unified_finish("stop", has_calls=bool(message.tool_calls)),
+        finish_reason=ir.unified_finish("stop", has_calls=bool(message.tool_calls)),
         raw_finish_reason="scripted",
-        usage=Usage(
+        usage=ir.Usage(
             len(jsontext.encode_bytes(request.messages)) // 4 + 1,
             len(jsontext.encode_bytes(message)) // 4 + 1,
         ),

@@ -8,21 +8,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.errors import PolycallError, UnreadableCallError
-from polycall.ir import (
-    Event,
-    Part,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    Request,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    ToolCall,
-    Usage,
-)
 from polycall.prompted.calls import Offer, Wanted
 from polycall.translation.wire import short_hash
 
@@ -38,7 +26,7 @@ class PromptReader:
     `error`.
     """
 
-    def __init__(self, request: Request, offer: Offer) -> None:
+    def __init__(self, request: ir.Request, offer: Offer) -> None:
         choice = request.tool_choice
         self.error: PolycallError | None = None
         self.problem = ""
@@ -48,43 +36,43 @@ class PromptReader:
         self._salt = str(len(request.messages))
         self._asked = 0
         self._index = 0  # of the next part out
-        self._start: ResponseStart | None = None
-        self._usage = Usage()
+        self._start: ir.ResponseStart | None = None
+        self._usage = ir.Usage()
         self._held: str = ""
         self._holds = False  # a call begins in what is held
-        self._open: Part | None = None
+        self._open: ir.Part | None = None
         self._is_text_open = False  # going out
         self._has_native = False
 
-    def feed(self, event: Event) -> list[Event]:
+    def feed(self, event: ir.Event) -> list[ir.Event]:
         """What the event means."""
         match event:
-            case ResponseStart():
+            case ir.ResponseStart():
                 self.problem, self.said, self._held, self._holds = "", "", "", False
                 if self._start is not None:
                     return []
                 self._start = event
                 return [event]
-            case PartStart(part=Text()):
+            case ir.PartStart(part=ir.Text()):
                 self._open = event.part
                 return []
-            case PartStart():
+            case ir.PartStart():
                 self._open = event.part
-                self._has_native = self._has_native or isinstance(event.part, ToolCall)
+                self._has_native = self._has_native or isinstance(event.part, ir.ToolCall)
                 return [*self._end_text(), replace(event, index=self._index)]
-            case PartDelta() if isinstance(self._open, Text):
+            case ir.PartDelta() if isinstance(self._open, ir.Text):
                 return self._text(event.text)
-            case PartEnd() if isinstance(self._open, Text):
+            case ir.PartEnd() if isinstance(self._open, ir.Text):
                 return self._text_ended(event)
-            case PartDelta():
+            case ir.PartDelta():
                 return [replace(event, index=self._index)]
-            case PartEnd():
+            case ir.PartEnd():
                 self._index += 1
                 return [replace(event, index=self._index - 1)]
-            case ResponseEnd():
+            case ir.ResponseEnd():
                 return self._ended(event)
 
-    def _text(self, text: str) -> list[Event]:
+    def _text(self, text: str) -> list[ir.Event]:
         is_start = self.said == self._held  # nothing has passed yet
         self.said += text
         self._held += text
@@ -95,31 +83,31 @@ class PromptReader:
         self._holds = bool(self._held) and is_sure
         return self._pass(passed)
 
-    def _pass(self, text: str) -> list[Event]:
+    def _pass(self, text: str) -> list[ir.Event]:
         if not text:
             return []
-        events: list[Event] = []
+        events: list[ir.Event] = []
         if not self._is_text_open:
-            part = self._open if isinstance(self._open, Text) else Text("")
+            part = self._open if isinstance(self._open, ir.Text) else ir.Text("")
             self._is_text_open = True
-            events.append(PartStart(self._index, part))
-        return [*events, PartDelta(self._index, text)]
+            events.append(ir.PartStart(self._index, part))
+        return [*events, ir.PartDelta(self._index, text)]
 
-    def _text_ended(self, event: PartEnd) -> list[Event]:
+    def _text_ended(self, event: ir.PartEnd) -> list[ir.Event]:
         if self._held:
             # What may come yet decides about what is held.
             return []
         return self._end_text(event)
 
-    def _end_text(self, event: PartEnd | None = None) -> list[Event]:
+    def _end_text(self, event: ir.PartEnd | None = None) -> list[ir.Event]:
         if not self._is_text_open:
             return []
         self._is_text_open = False
         self._index += 1
-        end = PartEnd(self._index - 1)
+        end = ir.PartEnd(self._index - 1)
         return [end if event is None else replace(event, index=self._index - 1)]
 
-    def _ended(self, event: ResponseEnd) -> list[Event]:
+    def _ended(self, event: ir.ResponseEnd) -> list[ir.Event]:
         self._usage = self._usage + event.usage if self._asked else event.usage
         if event.finish_reason not in ("stop", "tool_calls"):
             # Cut off or refused: half a call is none.
@@ -142,10 +130,10 @@ class PromptReader:
             event = replace(event, finish_reason="tool_calls")
         return [*out, self._final(event)]
 
-    def _final(self, event: ResponseEnd) -> ResponseEnd:
+    def _final(self, event: ir.ResponseEnd) -> ir.ResponseEnd:
         return replace(event, usage=self._usage) if self._asked else event
 
-    def _unusable(self, problem: str) -> list[Event]:
+    def _unusable(self, problem: str) -> list[ir.Event]:
         self._asked += 1
         if self._asked > ASKED_AGAIN_MAX:
             words = f"asked {ASKED_AGAIN_MAX + 1} times, the model wrote no call that can be read"
@@ -154,13 +142,13 @@ class PromptReader:
             self.problem = problem
         return self._end_text()
 
-    def _call(self, wanted: Wanted, position: int) -> list[Event]:
+    def _call(self, wanted: Wanted, position: int) -> list[ir.Event]:
         tool, text = wanted.tool, jsontext.encode(wanted.arguments)
         identity = self._start.id if self._start is not None else ""
         call_id = "call_" + short_hash(identity, self._salt, str(position), tool.name, text)
-        call = ToolCall(call_id, tool.name, "", namespace=tool.namespace)
+        call = ir.ToolCall(call_id, tool.name, "", namespace=tool.namespace)
         index, self._index = self._index, self._index + 1
-        return [PartStart(index, call), PartDelta(index, text), PartEnd(index)]
+        return [ir.PartStart(index, call), ir.PartDelta(index, text), ir.PartEnd(index)]
 
 
 _FORCED = ("required", "tool")

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall._support import jsontext
-from polycall.ir import (
-    JSON,
-    Message,
-    Part,
-    Request,
-    ResponseFormat,
-    Text,
-    Tool,
-    ToolCall,
-    ToolChoice,
-    ToolResult,
-)
+from polycall.ir import JSON
 
 FREE_TEXT: JSON = {
     "type": "object",
@@ -39,7 +29,7 @@ _ONE = "Write one block at a time."
 _RESULT_END = "</tool_result"
 
 
-def prompted(request: Request, *, by_schema: bool = False) -> Request:
+def prompted(request: ir.Request, *, by_schema: bool = False) -> ir.Request:
     """The request with its tools, calls and results as text; hosted tools stay what they are.
 
     Where a call is required and the server holds answers to a JSON Schema (`by_schema`), it holds
@@ -67,19 +57,19 @@ def prompted(request: Request, *, by_schema: bool = False) -> Request:
     )
 
 
-def ask_again(sent: Request, said: str, problem: str) -> Request:
+def ask_again(sent: ir.Request, said: str, problem: str) -> ir.Request:
     """The request after an answer that cannot be used: the answer, and what is wrong with it."""
     words = (
         f"Nothing was run, since your answer cannot be read: {problem}\n"
         "Write the whole answer again, each call in a <tool_call> block as described."
     )
-    answer = [Message("assistant", [Text(said)])] if said.strip() else []
+    answer = [ir.Message("assistant", [ir.Text(said)])] if said.strip() else []
     return replace(
-        sent, messages=_merged([*sent.messages, *answer, Message("user", [Text(words)])])
+        sent, messages=_merged([*sent.messages, *answer, ir.Message("user", [ir.Text(words)])])
     )
 
 
-def callable_tools(request: Request) -> dict[str, Tool]:
+def callable_tools(request: ir.Request) -> dict[str, ir.Tool]:
     """The tools that may be called now, by the name that the model knows."""
     choice = request.tool_choice
     if choice is not None and choice.mode == "none":
@@ -97,7 +87,7 @@ def told_name(name: str, namespace: str) -> str:
     return f"{namespace}.{name}" if namespace else name
 
 
-def _instructions(request: Request, offered: dict[str, Tool]) -> str:
+def _instructions(request: ir.Request, offered: dict[str, ir.Tool]) -> str:
     lines = [_HOW, _ONE if request.parallel_tool_calls is False else _SEVERAL]
     if _must_call(request):
         lines.append(f"Your next answer must call {' or '.join(offered)}.")
@@ -109,11 +99,11 @@ def _instructions(request: Request, offered: dict[str, Tool]) -> str:
     return "\n\n".join(lines)
 
 
-def _must_call(request: Request) -> bool:
-    return (request.tool_choice or ToolChoice("auto")).mode in ("required", "tool")
+def _must_call(request: ir.Request) -> bool:
+    return (request.tool_choice or ir.ToolChoice("auto")).mode in ("required", "tool")
 
 
-def _call_format(offered: dict[str, Tool]) -> ResponseFormat | None:
+def _call_format(offered: dict[str, ir.Tool]) -> ir.ResponseFormat | None:
     """The schema of one call; `None` where a tool's refers to parts of itself."""
     arguments = [_parameters(tool) for tool in offered.values()]
     if any("$ref" in jsontext.encode(each) for each in arguments):
@@ -127,14 +117,14 @@ def _call_format(offered: dict[str, Tool]) -> ResponseFormat | None:
         "required": ["name", "arguments"],
         "additionalProperties": False,
     }
-    return ResponseFormat("json_schema", schema=schema, name="call")
+    return ir.ResponseFormat("json_schema", schema=schema, name="call")
 
 
-def _parameters(tool: Tool) -> JSON:
+def _parameters(tool: ir.Tool) -> JSON:
     return FREE_TEXT if tool.kind == "custom" else tool.parameters or {"type": "object"}
 
 
-def _description(tool: Tool) -> str:
+def _description(tool: ir.Tool) -> str:
     words = tool.description
     if tool.grammar is not None:
         words += f"\nThe input must match this grammar: {jsontext.encode(tool.grammar)}"
@@ -144,7 +134,7 @@ def _description(tool: Tool) -> str:
     return words.strip()
 
 
-def _format_words(wanted: ResponseFormat) -> str:
+def _format_words(wanted: ir.ResponseFormat) -> str:
     words = "An answer without a block is one JSON value and nothing else"
     if wanted.schema is None:
         return f"{words}."
@@ -155,7 +145,7 @@ def _format_words(wanted: ResponseFormat) -> str:
 # The conversation
 
 
-def _named(messages: list[Message]) -> list[Message]:
+def _named(messages: list[ir.Message]) -> list[ir.Message]:
     """The messages, with every result under the name of its tool."""
     names = {
         call.id: told_name(call.name, call.namespace)
@@ -167,7 +157,7 @@ def _named(messages: list[Message]) -> list[Message]:
             message,
             parts=[
                 replace(part, name=names.get(part.call_id, part.name))
-                if isinstance(part, ToolResult)
+                if isinstance(part, ir.ToolResult)
                 else part
                 for part in message.parts
             ],
@@ -176,39 +166,39 @@ def _named(messages: list[Message]) -> list[Message]:
     ]
 
 
-def _without_calls(message: Message) -> Message:
-    parts: list[Part] = []
+def _without_calls(message: ir.Message) -> ir.Message:
+    parts: list[ir.Part] = []
     for part in message.parts:
         match part:
-            case ToolCall():
-                parts.append(Text(_call_text(part)))
-            case ToolResult():
-                parts.append(Text(_result_text(part)))
-                parts += [each for each in part.content if not isinstance(each, Text)]
+            case ir.ToolCall():
+                parts.append(ir.Text(_call_text(part)))
+            case ir.ToolResult():
+                parts.append(ir.Text(_result_text(part)))
+                parts += [each for each in part.content if not isinstance(each, ir.Text)]
             case _:
                 parts.append(part)
     if message.role == "tool":
-        return Message("user", parts)
+        return ir.Message("user", parts)
     return message if parts == message.parts else replace(message, parts=parts)
 
 
-def _call_text(call: ToolCall) -> str:
+def _call_text(call: ir.ToolCall) -> str:
     name = jsontext.encode(told_name(call.name, call.namespace))
     arguments = call.arguments
     shown = call.arguments_json if arguments is None else jsontext.encode(arguments)
     return f'\n<tool_call>\n{{"name": {name}, "arguments": {shown}}}\n</tool_call>'
 
 
-def _result_text(result: ToolResult) -> str:
+def _result_text(result: ir.ToolResult) -> str:
     # What a tool gives cannot end its own block, and so cannot pass for another's result.
     text = result.text.replace(_RESULT_END, "<\\/tool_result")
     state = ' error="true"' if result.is_error else ""
     return f'<tool_result name="{result.name}"{state}>\n{text}\n</tool_result>\n'
 
 
-def _merged(messages: list[Message]) -> list[Message]:
+def _merged(messages: list[ir.Message]) -> list[ir.Message]:
     """Neighbours of the user in one message: many servers want the roles to alternate."""
-    merged: list[Message] = []
+    merged: list[ir.Message] = []
     for message in messages:
         last = merged[-1] if merged else None
         if last is not None and last.role == message.role == "user" and not message.name:
@@ -218,16 +208,16 @@ def _merged(messages: list[Message]) -> list[Message]:
     return merged
 
 
-def _with_system(messages: list[Message], words: str) -> list[Message]:
+def _with_system(messages: list[ir.Message], words: str) -> list[ir.Message]:
     """The instructions behind those of the caller, in one message with them where that is text."""
     place = 0
     while place < len(messages) and messages[place].role == "system":
         place += 1
-    own = Message("system", [Text(words)])
+    own = ir.Message("system", [ir.Text(words)])
     if place and len(messages[place - 1].parts) == 1:
         (part,) = messages[place - 1].parts
-        if isinstance(part, Text) and not part.metadata:
-            own = replace(messages[place - 1], parts=[Text(f"{part.text}\n\n{words}")])
+        if isinstance(part, ir.Text) and not part.metadata:
+            own = replace(messages[place - 1], parts=[ir.Text(f"{part.text}\n\n{words}")])
             place -= 1
             return [*messages[:place], own, *messages[place + 1 :]]
     return [*messages[:place], own, *messages[place:]]

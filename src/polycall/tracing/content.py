@@ -8,28 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from polycall import ir
 from polycall._support import jsontext
-from polycall.ir import (
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Text,
-    ToolCall,
-    ToolResult,
-)
 
 TEXT_CHARS_MAX = 16_000
 
 
-def messages_json(messages: Iterable[Message], **more: Any) -> str:
+def messages_json(messages: Iterable[ir.Message], **more: Any) -> str:
     """Messages as JSON; `more` are further fields of each."""
     return jsontext.encode([_message(each, more) for each in messages])
 
 
-def instructions_json(messages: Iterable[Message]) -> str:
+def instructions_json(messages: Iterable[ir.Message]) -> str:
     """System messages as the instructions that they are."""
     return jsontext.encode([_part(part) for message in messages for part in message.parts])
 
@@ -45,25 +35,25 @@ def sendable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _message(message: Message, more: dict[str, Any]) -> dict[str, Any]:
+def _message(message: ir.Message, more: dict[str, Any]) -> dict[str, Any]:
     return {"role": message.role, "parts": [_part(part) for part in message.parts], **more}
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: ir.Part) -> dict[str, Any]:
     match part:
-        case Text(text=text) | Refusal(text=text):
+        case ir.Text(text=text) | ir.Refusal(text=text):
             return {"type": "text", "content": clipped(text)}
-        case Reasoning(text=text):
+        case ir.Reasoning(text=text):
             return {"type": "reasoning", "content": clipped(text)}
-        case ToolCall():
+        case ir.ToolCall():
             is_long = len(part.arguments_json) > TEXT_CHARS_MAX
             is_text = is_long or part.arguments is None
             arguments = clipped(part.arguments_json) if is_text else part.arguments
             return {"type": "tool_call", "id": part.id, "name": part.name, "arguments": arguments}
-        case ToolResult():
+        case ir.ToolResult():
             response = clipped(part.text)
             return {"type": "tool_call_response", "id": part.call_id, "response": response}
-        case Media(kind=kind, media_type=media_type):
+        case ir.Media(kind=kind, media_type=media_type):
             return {"type": "media", "modality": kind, "mime_type": media_type}
-        case Opaque(kind=kind):
+        case ir.Opaque(kind=kind):
             return {"type": kind}

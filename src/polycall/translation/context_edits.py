@@ -11,19 +11,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall._support import jsontext
-from polycall.ir import (
-    JSON,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    Request,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.conversation import note_seen, unseen
 from polycall.translation.wire import Losses
 
@@ -49,7 +39,7 @@ def compacts_on_the_way(wanted: Any) -> bool:
     )
 
 
-def edited(request: Request, losses: Losses) -> Request:
+def edited(request: ir.Request, losses: Losses) -> ir.Request:
     """The request after the edits that it asks for, which are no option any more."""
     request = _from_compaction(request, losses)
     options = request.provider_options.get(EDITOR, {})
@@ -70,14 +60,14 @@ def edited(request: Request, losses: Losses) -> Request:
     return request
 
 
-def summary_message(summary: str) -> Message:
+def summary_message(summary: str) -> ir.Message:
     """What the model reads in the place of all that a summary stands for."""
-    return Message(
-        "user", [Text(f"Summary of the conversation so far, written by you:\n\n{summary}")]
+    return ir.Message(
+        "user", [ir.Text(f"Summary of the conversation so far, written by you:\n\n{summary}")]
     )
 
 
-def _from_compaction(request: Request, losses: Losses) -> Request:
+def _from_compaction(request: ir.Request, losses: Losses) -> ir.Request:
     """The request from its last compaction block on, which says what was before it."""
     messages = from_compaction(request.messages)
     if messages is request.messages:
@@ -87,13 +77,16 @@ def _from_compaction(request: Request, losses: Losses) -> Request:
     return replace(request, messages=messages)
 
 
-def from_compaction(messages: list[Message]) -> list[Message]:
+def from_compaction(messages: list[ir.Message]) -> list[ir.Message]:
     """Messages from the last compaction block of Anthropic's on, the system's before it kept."""
     for place in range(len(messages) - 1, len(messages) - len(unseen(messages, EDITOR)) - 1, -1):
         parts = messages[place].parts
         for position in range(len(parts) - 1, -1, -1):
             part = parts[position]
-            if not isinstance(part, Opaque) or (part.dialect, part.kind) != (EDITOR, "compaction"):
+            if not isinstance(part, ir.Opaque) or (part.dialect, part.kind) != (
+                EDITOR,
+                "compaction",
+            ):
                 continue
             summary: Any = part.data.get("content")
             if not isinstance(summary, str):
@@ -106,20 +99,20 @@ def from_compaction(messages: list[Message]) -> list[Message]:
     return messages
 
 
-def tokens_of(messages: list[Message]) -> int:
+def tokens_of(messages: list[ir.Message]) -> int:
     """About how many tokens messages are."""
     return sum(_part_tokens(part) for message in messages for part in message.parts)
 
 
 def _part_tokens(part: Any) -> int:
     match part:
-        case Text() | Reasoning():
+        case ir.Text() | ir.Reasoning():
             return len(part.text) // _CHARS_PER_TOKEN + 1
-        case ToolCall():
+        case ir.ToolCall():
             return (len(part.arguments_json) + len(part.name)) // _CHARS_PER_TOKEN + 1
-        case ToolResult():
+        case ir.ToolResult():
             return sum(_part_tokens(each) for each in part.content)
-        case Media():
+        case ir.Media():
             return _MEDIA_TOKENS if not part.text else len(part.text) // _CHARS_PER_TOKEN
         case _:
             return len(jsontext.encode(getattr(part, "data", ""))) // _CHARS_PER_TOKEN
@@ -135,10 +128,13 @@ def _value(edit: JSON, name: str, default: int) -> tuple[str, int]:
     return f"{unit}", number if isinstance(number, int) else default
 
 
-def _without_results(request: Request, edit: JSON, losses: Losses) -> Request:
+def _without_results(request: ir.Request, edit: JSON, losses: Losses) -> ir.Request:
     excluded: Any = edit.get("exclude_tools") or []
     calls = [
-        part for message in request.messages for part in message.parts if isinstance(part, ToolCall)
+        part
+        for message in request.messages
+        for part in message.parts
+        if isinstance(part, ir.ToolCall)
     ]
     unit, limit = _value(edit, "trigger", _TRIGGER_TOKENS)
     size = len(calls) if unit == "tool_uses" else tokens_of(request.messages)
@@ -157,33 +153,35 @@ def _without_results(request: Request, edit: JSON, losses: Losses) -> Request:
     return replace(request, messages=messages)
 
 
-def _cleared(message: Message, names: dict[str, str], inputs: Any) -> Message:
-    parts: list[Part] = []
+def _cleared(message: ir.Message, names: dict[str, str], inputs: Any) -> ir.Message:
+    parts: list[ir.Part] = []
     for part in message.parts:
-        if isinstance(part, ToolResult) and part.call_id in names and part.content:
-            part = replace(part, content=[Text(_CLEARED)])  # noqa: PLW2901
-        elif isinstance(part, ToolCall) and part.id in names:
+        if isinstance(part, ir.ToolResult) and part.call_id in names and part.content:
+            part = replace(part, content=[ir.Text(_CLEARED)])  # noqa: PLW2901
+        elif isinstance(part, ir.ToolCall) and part.id in names:
             is_cleared = inputs is True or (isinstance(inputs, list) and part.name in inputs)
             part = replace(part, arguments_json="{}") if is_cleared else part  # noqa: PLW2901
         parts.append(part)
     return replace(message, parts=parts)
 
 
-def _without_thinking(request: Request, edit: JSON, losses: Losses) -> Request:
+def _without_thinking(request: ir.Request, edit: JSON, losses: Losses) -> ir.Request:
     if edit.get("keep") == "all":
         return request
     _, keep = _value(edit, "keep", _KEEP_THINKING)
     turns = [
         place
         for place, message in enumerate(request.messages)
-        if any(isinstance(part, Reasoning) for part in message.parts)
+        if any(isinstance(part, ir.Reasoning) for part in message.parts)
     ]
     old = set(turns[: len(turns) - keep] if keep else turns)
     if not old:
         return request
     losses.emulate(FIELD, f"the thinking of {len(old)} turns is left out")
     messages = [
-        replace(message, parts=[part for part in message.parts if not isinstance(part, Reasoning)])
+        replace(
+            message, parts=[part for part in message.parts if not isinstance(part, ir.Reasoning)]
+        )
         if place in old
         else message
         for place, message in enumerate(request.messages)

@@ -14,20 +14,9 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall._support import jsontext
-from polycall.ir import (
-    JSON,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Request,
-    Text,
-    Tool,
-    ToolCall,
-    ToolChoice,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.context_edits import EDITOR, edited
 from polycall.translation.conversation import (
     begun,
@@ -165,7 +154,7 @@ _FRAMING = frozenset(
 _INNER = ("arguments", "action", "operation")
 
 
-def row_for(part: Opaque, place: str) -> Row:
+def row_for(part: ir.Opaque, place: str) -> Row:
     """The row of a part that stands in `place`: a role, or `tool_result` for inside of one."""
     found = _BY_KIND.get((part.dialect, part.kind))
     if found is None:
@@ -181,7 +170,7 @@ def row_for(part: Opaque, place: str) -> Row:
     return found
 
 
-def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
+def adapt_request(request: ir.Request, dialect: str, losses: Losses) -> ir.Request:
     """The request without what only another dialect knows: parts, and choices of its tools.
 
     Raises `UnsupportedError` for what is refused, unless the request allows losses.
@@ -213,7 +202,7 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
         note_seen(request.messages, look)
         return request
     answered = _answered(request.messages, dialect)
-    messages: list[Message] = []
+    messages: list[ir.Message] = []
     for position, message in enumerate(request.messages):
         if not _has_foreign(message, dialect):
             messages.append(message)
@@ -224,32 +213,32 @@ def adapt_request(request: Request, dialect: str, losses: Losses) -> Request:
     return replace(request, messages=like(messages, request.messages))
 
 
-def _hosted_in(tools: list[Tool]) -> list[Tool]:
+def _hosted_in(tools: list[ir.Tool]) -> list[ir.Tool]:
     return [tool for tool in tools if tool.kind == "hosted"]
 
 
-def _in_turns(message: Message, parts: list[Part]) -> list[Message]:
+def _in_turns(message: ir.Message, parts: list[ir.Part]) -> list[ir.Message]:
     """The message; where results stand in it, they are turns of their own between its pieces."""
-    if message.role != "assistant" or not any(isinstance(part, ToolResult) for part in parts):
+    if message.role != "assistant" or not any(isinstance(part, ir.ToolResult) for part in parts):
         return [replace(message, parts=parts)] if parts else []
-    turns: list[Message] = []
+    turns: list[ir.Message] = []
     for part in parts:
-        role = "tool" if isinstance(part, ToolResult) else "assistant"
+        role = "tool" if isinstance(part, ir.ToolResult) else "assistant"
         if not turns or turns[-1].role != role:
-            new = Message("tool") if role == "tool" else replace(message, parts=[])
+            new = ir.Message("tool") if role == "tool" else replace(message, parts=[])
             turns.append(replace(new, parts=[]))
         turns[-1].parts.append(part)
     return turns
 
 
-def _without_nonces(request: Request, dialect: str, losses: Losses) -> Request:
+def _without_nonces(request: ir.Request, dialect: str, losses: Losses) -> ir.Request:
     given, reader = request.messages, (_without_nonces, dialect)
     known = known_of(given)
     if known is None and not have_nonces(given, dialect):
         return request
     start, before = begun(known, given, reader)
     end = max(start, end_of_beginning(given)) if known is not None else start
-    messages: list[Message] = [] if before is None else before[0].copy()
+    messages: list[ir.Message] = [] if before is None else before[0].copy()
     changes = False if before is None else before[1]
     for place in range(start, len(given)):
         if place == end > start:
@@ -269,18 +258,18 @@ def _without_nonces(request: Request, dialect: str, losses: Losses) -> Request:
     return replace(request, messages=like(messages, given))
 
 
-def _are_words(messages: list[Message]) -> bool:
+def _are_words(messages: list[ir.Message]) -> bool:
     """Whether there is nothing but text in the messages."""
     for message in messages:
         for part in message.parts:
-            if type(part) is not Text:
+            if type(part) is not ir.Text:
                 return False
     return True
 
 
 def _possible_choice(
-    request: Request, choice: ToolChoice, dialect: str, losses: Losses
-) -> ToolChoice | None:
+    request: ir.Request, choice: ir.ToolChoice, dialect: str, losses: Losses
+) -> ir.ToolChoice | None:
     """The choice among the tools that are sent; without any there is nothing to choose."""
     gone = {
         tool.name
@@ -303,30 +292,30 @@ def _possible_choice(
     return replace(choice, names=names, metadata={})
 
 
-def _has_foreign(message: Message, dialect: str) -> bool:
+def _has_foreign(message: ir.Message, dialect: str) -> bool:
     for part in message.parts:
-        if isinstance(part, Opaque):
+        if isinstance(part, ir.Opaque):
             if part.dialect != dialect:
                 return True
-        elif isinstance(part, ToolResult):
+        elif isinstance(part, ir.ToolResult):
             for inner in part.content:
-                if isinstance(inner, Opaque) and inner.dialect != dialect:
+                if isinstance(inner, ir.Opaque) and inner.dialect != dialect:
                     return True
     return False
 
 
-def _answered(messages: Iterable[Message], dialect: str) -> set[str]:
+def _answered(messages: Iterable[ir.Message], dialect: str) -> set[str]:
     """Ids of the foreign calls whose results are in the conversation."""
     return {
         _call_id(part)
         for message in messages
         if message.role == "tool"
         for part in message.parts
-        if isinstance(part, Opaque) and part.dialect != dialect
+        if isinstance(part, ir.Opaque) and part.dialect != dialect
     }
 
 
-def _call_id(part: Opaque) -> str:
+def _call_id(part: ir.Opaque) -> str:
     data = part.data
     return str(data.get("call_id") or data.get("id") or "")
 
@@ -340,11 +329,11 @@ class _Adapter:
         self._path = path
         self._answered = answered
 
-    def part(self, part: Part, place: str) -> list[Part]:
+    def part(self, part: ir.Part, place: str) -> list[ir.Part]:
         """What stands for the part; nothing where it is left out."""
-        if isinstance(part, ToolResult):
+        if isinstance(part, ir.ToolResult):
             return [self._result(part)]
-        if not isinstance(part, Opaque) or part.dialect == self._dialect:
+        if not isinstance(part, ir.Opaque) or part.dialect == self._dialect:
             return [part]
         row = row_for(part, place)
         is_pair = place == "assistant" and row.treatment == "left out" and row.tool
@@ -354,12 +343,12 @@ class _Adapter:
             row = replace(row, treatment="said")
         return self._treated(part, row)
 
-    def _treated(self, part: Opaque, row: Row) -> list[Part]:
+    def _treated(self, part: ir.Opaque, row: Row) -> list[ir.Part]:
         losses = self._losses
         match row.treatment:
             case "call":
                 losses.emulate(part.kind, f"sent as a call of the tool {row.tool!r}")
-                return [ToolCall(_call_id(part), row.tool, _arguments(part.data))]
+                return [ir.ToolCall(_call_id(part), row.tool, _arguments(part.data))]
             case "result":
                 losses.emulate(part.kind, f"sent as the result of the tool {row.tool!r}")
                 return [_as_result(part, row.tool)]
@@ -370,7 +359,7 @@ class _Adapter:
                 return [*self._said(part)]
             case "media" if isinstance(data := part.data.get("result"), str) and data:
                 losses.emulate(part.kind, "the image that it made is sent")
-                return [Media("image", media_type="image/png", data=data)]
+                return [ir.Media("image", media_type="image/png", data=data)]
             case "tools":
                 return []
             case "media" | "left out":
@@ -381,14 +370,14 @@ class _Adapter:
                 losses.refuse(part.kind, detail, path=self._path)
                 return []
 
-    def _said(self, part: Opaque) -> list[Text | Media]:
+    def _said(self, part: ir.Opaque) -> list[ir.Text | ir.Media]:
         self._losses.emulate(part.kind, "sent as text")
         return in_words(part, self._losses)
 
-    def _result(self, result: ToolResult) -> ToolResult:
-        content: list[Text | Media | Opaque] = []
+    def _result(self, result: ir.ToolResult) -> ir.ToolResult:
+        content: list[ir.Text | ir.Media | ir.Opaque] = []
         for part in result.content:
-            if isinstance(part, Opaque) and part.dialect != self._dialect:
+            if isinstance(part, ir.Opaque) and part.dialect != self._dialect:
                 content.extend(self._said(part))
             else:
                 content.append(part)
@@ -415,21 +404,21 @@ def _arguments(data: JSON) -> str:
     return jsontext.encode(fields)
 
 
-def _ran(part: Opaque) -> list[Part]:
+def _ran(part: ir.Opaque) -> list[ir.Part]:
     """Call and result of a tool that somebody ran for the model, as far as the part has both."""
     data = part.data
     if part.kind == "mcp_tool_result":
         content = _output(data.get("content"), part.kind)
         is_error = data.get("is_error") is True
-        return [ToolResult(str(data.get("tool_use_id") or ""), [*content], is_error=is_error)]
+        return [ir.ToolResult(str(data.get("tool_use_id") or ""), [*content], is_error=is_error)]
     name = ran_name(str(data.get("server_label") or data.get("server_name") or ""), data)
     if part.kind == "mcp_tool_use":
-        return [ToolCall(_call_id(part), name, jsontext.encode(data.get("input") or {}))]
+        return [ir.ToolCall(_call_id(part), name, jsontext.encode(data.get("input") or {}))]
     arguments: Any = data.get("arguments")
-    call = ToolCall(_call_id(part), name, arguments if isinstance(arguments, str) else "{}")
+    call = ir.ToolCall(_call_id(part), name, arguments if isinstance(arguments, str) else "{}")
     error: Any = data.get("error")
     content = _output(data.get("output") if error is None else error, part.kind)
-    return [call, ToolResult(call.id, [*content], is_error=error is not None, name=name)]
+    return [call, ir.ToolResult(call.id, [*content], is_error=error is not None, name=name)]
 
 
 def ran_name(server: str, data: JSON) -> str:
@@ -437,30 +426,30 @@ def ran_name(server: str, data: JSON) -> str:
     return f"{server}_{data.get('name') or ''}" if server else str(data.get("name") or "")
 
 
-def _as_result(part: Opaque, tool: str) -> ToolResult:
+def _as_result(part: ir.Opaque, tool: str) -> ir.ToolResult:
     data = part.data
-    content: list[Text | Media | Opaque] = []
+    content: list[ir.Text | ir.Media | ir.Opaque] = []
     if isinstance(data.get("tools"), list):
-        content.append(Text(_loaded(data["tools"])))
+        content.append(ir.Text(_loaded(data["tools"])))
     else:
         fields = {key: data[key] for key in data if key not in _FRAMING}
         content.extend(_output(fields.pop("output", None), part.kind))
         if fields := {key: fields[key] for key in fields if fields[key] not in (None, [], {})}:
-            content.append(Text(jsontext.encode(fields)))
+            content.append(ir.Text(jsontext.encode(fields)))
     is_error = data.get("status") in ("failed", "incomplete")
-    return ToolResult(_call_id(part), content, is_error=is_error, name=tool)
+    return ir.ToolResult(_call_id(part), content, is_error=is_error, name=tool)
 
 
-def _output(output: Any, kind: str) -> list[Text | Media]:
+def _output(output: Any, kind: str) -> list[ir.Text | ir.Media]:
     if output in (None, "", [], {}):
         return []
     if isinstance(output, str):
-        return [Text(output)]
+        return [ir.Text(output)]
     entries: list[Any] = output if isinstance(output, list) else [output]  # pyright: ignore[reportUnknownVariableType]
-    said: list[Text | Media] = []
+    said: list[ir.Text | ir.Media] = []
     for entry in entries:
         if isinstance(entry, dict) and {"stdout", "stderr"} & entry.keys():
-            said.append(Text(_terminal(entry)))  # pyright: ignore[reportUnknownArgumentType]
+            said.append(ir.Text(_terminal(entry)))  # pyright: ignore[reportUnknownArgumentType]
         else:
             said.extend(words_of(entry, kind, []))
     return said

@@ -11,32 +11,17 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from polycall import schema
+from polycall import ir, schema
 from polycall._support import jsontext
 from polycall.fold import fold, unfold
-from polycall.ir import (
-    JSON,
-    Event,
-    Opaque,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    Reasoning,
-    Request,
-    Response,
-    ResponseEnd,
-    Text,
-    Tool,
-    ToolCall,
-    merge_metadata,
-)
+from polycall.ir import JSON
 from polycall.translation.tool_list_cache import once
 from polycall.translation.wire import WireRequest
 
-_OF_PARTS = (PartStart, PartDelta, PartEnd)
+_OF_PARTS = (ir.PartStart, ir.PartDelta, ir.PartEnd)
 
 
-def undone(response: Response, request: Request, wire: WireRequest) -> Response:
+def undone(response: ir.Response, request: ir.Request, wire: WireRequest) -> ir.Response:
     """The whole response in the caller's own terms."""
     is_changed = wire.aliases or wire.adapted or wire.bound or wire.stops
     if is_changed or request.parallel_tool_calls is False:
@@ -45,14 +30,14 @@ def undone(response: Response, request: Request, wire: WireRequest) -> Response:
     return RequestUndo(request, wire).response(response) if customs else response
 
 
-def _custom_in(tools: list[Tool]) -> set[str]:
+def _custom_in(tools: list[ir.Tool]) -> set[str]:
     return {tool.name for tool in tools if tool.kind == "custom"}
 
 
 class RequestUndo:
     """Events of one answer in, the same events in the caller's own terms out."""
 
-    def __init__(self, request: Request, wire: WireRequest) -> None:
+    def __init__(self, request: ir.Request, wire: WireRequest) -> None:
         self._aliases = wire.aliases
         self._adapted = wire.adapted
         self._custom = once(request.tools, _custom_in)
@@ -72,61 +57,61 @@ class RequestUndo:
         changes = self._aliases or self._adapted or self._custom or self._one_call or self._bound
         return not (changes or self._cutter)
 
-    def feed(self, event: Event) -> list[Event]:
+    def feed(self, event: ir.Event) -> list[ir.Event]:
         """The events that stand for `event`."""
         if self._cutter is None:
             return self._restored(event)
         return [restored for cut in self._cutter.feed(event) for restored in self._restored(cut)]
 
-    def _restored(self, event: Event) -> list[Event]:
+    def _restored(self, event: ir.Event) -> list[ir.Event]:
         """The events that stand for `event`; arguments under an adapted schema come at once."""
         if isinstance(event, _OF_PARTS):
-            if isinstance(event, PartStart):
+            if isinstance(event, ir.PartStart):
                 self._dropping = self._is_surplus(event)
             if self._dropping:
-                self._dropped += isinstance(event, PartEnd)
+                self._dropped += isinstance(event, ir.PartEnd)
                 return []
             if self._dropped:
                 event = replace(event, index=event.index - self._dropped)
             if self._bound:
                 event = self._with_bound(event)
         match event:
-            case PartStart(part=ToolCall() as call):
+            case ir.PartStart(part=ir.ToolCall() as call):
                 self._schema = self._adapted.get(call.name)
-                return [PartStart(event.index, self._own(call))]
-            case PartDelta() if self._schema is not None:
+                return [ir.PartStart(event.index, self._own(call))]
+            case ir.PartDelta() if self._schema is not None:
                 self._held.append(event.text)
                 return []
-            case PartEnd() if self._schema is not None:
+            case ir.PartEnd() if self._schema is not None:
                 text = _strip_nulls("".join(self._held), self._schema)
                 self._schema, self._held = None, []
-                return [PartDelta(event.index, text), event] if text else [event]
+                return [ir.PartDelta(event.index, text), event] if text else [event]
             case _:
                 return [event]
 
-    def _with_bound(self, event: PartStart | PartDelta | PartEnd) -> Event:
-        if isinstance(event, PartStart):
+    def _with_bound(self, event: ir.PartStart | ir.PartDelta | ir.PartEnd) -> ir.Event:
+        if isinstance(event, ir.PartStart):
             part = event.part
-            is_summary = isinstance(part, Opaque) and part.kind == "compaction"
-            self._in_reasoning = is_summary or isinstance(part, Reasoning)
-        elif isinstance(event, PartEnd) and self._in_reasoning:
-            return replace(event, metadata=merge_metadata(event.metadata, self._bound))
+            is_summary = isinstance(part, ir.Opaque) and part.kind == "compaction"
+            self._in_reasoning = is_summary or isinstance(part, ir.Reasoning)
+        elif isinstance(event, ir.PartEnd) and self._in_reasoning:
+            return replace(event, metadata=ir.merge_metadata(event.metadata, self._bound))
         return event
 
-    def _is_surplus(self, event: PartStart) -> bool:
-        if not isinstance(event.part, ToolCall):
+    def _is_surplus(self, event: ir.PartStart) -> bool:
+        if not isinstance(event.part, ir.ToolCall):
             return False
         self._calls += 1
         return self._one_call and self._calls > 1
 
-    def response(self, response: Response) -> Response:
+    def response(self, response: ir.Response) -> ir.Response:
         """The whole response in the caller's own terms."""
         if self.idle:
             return response
         events = [restored for event in unfold(response) for restored in self.feed(event)]
         return replace(fold(events), warnings=response.warnings)
 
-    def _own(self, call: ToolCall) -> ToolCall:
+    def _own(self, call: ir.ToolCall) -> ir.ToolCall:
         own = self._aliases.get(call.name)
         if own is not None:
             call = replace(call, name=own.name, namespace=own.namespace)
@@ -144,36 +129,36 @@ class StopCutter:
         self._in_text = False
         self._is_over = False
 
-    def feed(self, event: Event) -> list[Event]:
+    def feed(self, event: ir.Event) -> list[ir.Event]:
         """The events that are left; an end is a normal one where the text was cut."""
         if self._is_over:
-            if isinstance(event, ResponseEnd):
+            if isinstance(event, ir.ResponseEnd):
                 # Vendors that take stop sequences have this word for it.
                 return [replace(event, finish_reason="stop", raw_finish_reason="stop_sequence")]
             return []
         match event:
-            case PartStart():
-                self._in_text = isinstance(event.part, Text)
+            case ir.PartStart():
+                self._in_text = isinstance(event.part, ir.Text)
                 return [event]
-            case PartDelta() if self._in_text:
+            case ir.PartDelta() if self._in_text:
                 return self._cut(event.index, self._held + event.text)
-            case PartEnd() if self._held:
+            case ir.PartEnd() if self._held:
                 held, self._held = self._held, ""
-                return [PartDelta(event.index, held), event]
+                return [ir.PartDelta(event.index, held), event]
             case _:
                 return [event]
 
-    def _cut(self, index: int, text: str) -> list[Event]:
+    def _cut(self, index: int, text: str) -> list[ir.Event]:
         places = [place for stop in self._stops if (place := text.find(stop)) >= 0]
         if places:
             self._is_over, self._held = True, ""
             text = text[: min(places)]
-            shown: list[Event] = [PartDelta(index, text)] if text else []
-            return [*shown, PartEnd(index)]
+            shown: list[ir.Event] = [ir.PartDelta(index, text)] if text else []
+            return [*shown, ir.PartEnd(index)]
         keep = max((_overlap(text, stop) for stop in self._stops), default=0)
         self._held = text[len(text) - keep :] if keep else ""
         text = text[: len(text) - keep]
-        return [PartDelta(index, text)] if text else []
+        return [ir.PartDelta(index, text)] if text else []
 
 
 def _overlap(text: str, stop: str) -> int:

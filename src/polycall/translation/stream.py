@@ -10,22 +10,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.errors import PolycallError, ProtocolError
 from polycall.fold import unfold
-from polycall.ir import (
-    JSON,
-    Event,
-    Metadata,
-    Part,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    Response,
-    ResponseEnd,
-    ResponseStart,
-    Usage,
-)
+from polycall.ir import JSON
 from polycall.translation.failures import check_named
 from polycall.translation.sse import (
     EVENT_BYTES_MAX,
@@ -47,64 +36,64 @@ class EventWriter:
     """
 
     def __init__(self) -> None:
-        self._events: list[Event] = []
+        self._events: list[ir.Event] = []
         self._index = 0
         self.started = False
         self.ended = False
-        self.open_part: Part | None = None
+        self.open_part: ir.Part | None = None
 
-    def start(self, event: ResponseStart) -> None:
+    def start(self, event: ir.ResponseStart) -> None:
         """The response begins; later calls are ignored, since some servers begin twice."""
         if not self.started:
             check_named(event.id, event.model)
             self.started = True
             self._events.append(event)
 
-    def open(self, part: Part) -> None:
+    def open(self, part: ir.Part) -> None:
         """A part begins; one that is still open ends first."""
         self.end_part()
         self.open_part = part
-        self._events.append(PartStart(self._index, part))
+        self._events.append(ir.PartStart(self._index, part))
 
     def delta(self, text: str) -> None:
         """More text of the open part; empty text is no event."""
         if text:
-            self._events.append(PartDelta(self._index, text))
+            self._events.append(ir.PartDelta(self._index, text))
 
-    def end_part(self, metadata: Metadata | None = None) -> None:
+    def end_part(self, metadata: ir.Metadata | None = None) -> None:
         """The open part ends, if there is one."""
         if self.open_part is not None:
-            self._events.append(PartEnd(self._index, metadata or {}))
+            self._events.append(ir.PartEnd(self._index, metadata or {}))
             self.open_part = None
             self._index += 1
 
-    def whole(self, part: Part) -> None:
+    def whole(self, part: ir.Part) -> None:
         """A part that comes at once and takes no deltas (`Media`, `Opaque`)."""
         self.open(part)
         self.end_part()
 
-    def end(self, event: ResponseEnd) -> None:
+    def end(self, event: ir.ResponseEnd) -> None:
         """The response ends."""
         self.end_part()
         self.ended = True
         self._events.append(event)
 
-    def answer(self, response: Response) -> None:
+    def answer(self, response: ir.Response) -> None:
         """A whole answer, from its start to its end."""
         for event in unfold(response):
             match event:
-                case ResponseStart():
+                case ir.ResponseStart():
                     self.start(event)
-                case PartStart():
+                case ir.PartStart():
                     self.open(event.part)
-                case PartDelta():
+                case ir.PartDelta():
                     self.delta(event.text)
-                case PartEnd():
+                case ir.PartEnd():
                     self.end_part(event.metadata)
-                case ResponseEnd():
+                case ir.ResponseEnd():
                     self.end(event)
 
-    def take(self) -> list[Event]:
+    def take(self) -> list[ir.Event]:
         """What was written since the last call."""
         events, self._events = self._events, []
         return events
@@ -117,18 +106,18 @@ class StreamEncoderBase:
     for it.  A dialect implements all of them, and `fail`.
     """
 
-    def feed(self, event: Event) -> bytes:
+    def feed(self, event: ir.Event) -> bytes:
         """The bytes of one event."""
         match event:
-            case PartDelta():
+            case ir.PartDelta():
                 return self.on_delta(event.text)
-            case PartStart():
+            case ir.PartStart():
                 return self.on_part(event.part)
-            case PartEnd():
+            case ir.PartEnd():
                 return self.on_part_end(event)
-            case ResponseStart():
+            case ir.ResponseStart():
                 return self.on_start(event)
-            case ResponseEnd():
+            case ir.ResponseEnd():
                 return self.on_end(event)
 
     def close(self) -> bytes:
@@ -139,11 +128,11 @@ class StreamEncoderBase:
         """The bytes that end a started answer with an error."""
         raise NotImplementedError
 
-    def on_start(self, event: ResponseStart) -> bytes:
+    def on_start(self, event: ir.ResponseStart) -> bytes:
         """The response begins."""
         raise NotImplementedError
 
-    def on_part(self, part: Part) -> bytes:
+    def on_part(self, part: ir.Part) -> bytes:
         """A part begins."""
         raise NotImplementedError
 
@@ -151,11 +140,11 @@ class StreamEncoderBase:
         """More text of the open part."""
         raise NotImplementedError
 
-    def on_part_end(self, event: PartEnd) -> bytes:
+    def on_part_end(self, event: ir.PartEnd) -> bytes:
         """The open part ends."""
         raise NotImplementedError
 
-    def on_end(self, event: ResponseEnd) -> bytes:
+    def on_end(self, event: ir.ResponseEnd) -> bytes:
         """The response ends."""
         raise NotImplementedError
 
@@ -194,21 +183,21 @@ class StreamDecoderBase:
         self._closed = False
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> ir.Usage:
         """What the wire has told so far, before any end; nothing where that makes no sense."""
         try:
             return self.usage_so_far()
         except ProtocolError:
-            return Usage()
+            return ir.Usage()
 
     @property
     def held_bytes(self) -> int:
         """How long the event is that has begun: it is read when it ends."""
         return 0 if self._frames is None else self._frames.held_bytes
 
-    def usage_so_far(self) -> Usage:
+    def usage_so_far(self) -> ir.Usage:
         """Read what was told.  A dialect that tells of it before the end implements this too."""
-        return Usage()
+        return ir.Usage()
 
     def framing(self, head: bytes) -> Framing:
         """How the stream that begins so is cut into events."""
@@ -232,7 +221,7 @@ class StreamDecoderBase:
         """The server answered a streaming request with one JSON body."""
         raise NotImplementedError
 
-    def feed(self, chunk: bytes) -> list[Event]:
+    def feed(self, chunk: bytes) -> list[ir.Event]:
         """The events that are known with this chunk.  Never raises: see `error`."""
         if self.error is None and chunk:
             try:
@@ -245,7 +234,7 @@ class StreamDecoderBase:
                 self.error = error
         return self.out.take()
 
-    def close(self) -> list[Event]:
+    def close(self) -> list[ir.Event]:
         """The last events; raises what went wrong."""
         if self.error is None and not self._closed:
             self._closed = True

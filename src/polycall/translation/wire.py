@@ -14,19 +14,10 @@ from typing import Any, NoReturn, Protocol, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall._support.brief import brief
 from polycall.errors import MalformedRequestError, PolycallError, ProtocolError, UnsupportedError
-from polycall.ir import (
-    JSON,
-    Event,
-    Message,
-    Metadata,
-    Request,
-    Response,
-    ToolChoice,
-    Usage,
-    Warning,
-)
+from polycall.ir import JSON
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire_facts import WireFacts
 
@@ -58,12 +49,12 @@ class WireRequest(Struct, frozen=True):
 
     path: str
     body: JSON
-    warnings: list[Warning] = []
+    warnings: list[ir.Warning] = []
     aliases: dict[str, ToolName] = {}
     adapted: dict[str, JSON] = {}
     headers: dict[str, str] = {}
     stops: list[str] = []  # stop sequences that the target does not take: the answer is cut at them
-    bound: Metadata = {}
+    bound: ir.Metadata = {}
 
 
 class Decoder(Protocol):
@@ -77,17 +68,17 @@ class Decoder(Protocol):
     event_bytes_max: int  # of one event; may be set before the first bytes
 
     @property
-    def usage(self) -> Usage: ...  # what the wire has told so far, before any end
+    def usage(self) -> ir.Usage: ...  # what the wire has told so far, before any end
     @property
     def held_bytes(self) -> int: ...  # of an event that has not ended
-    def feed(self, chunk: bytes) -> list[Event]: ...
-    def close(self) -> list[Event]: ...
+    def feed(self, chunk: bytes) -> list[ir.Event]: ...
+    def close(self) -> list[ir.Event]: ...
 
 
 class Encoder(Protocol):
     """Events of one answer in, bytes out."""
 
-    def feed(self, event: Event) -> bytes: ...
+    def feed(self, event: ir.Event) -> bytes: ...
     def close(self) -> bytes: ...
     def fail(self, error: PolycallError) -> bytes: ...
 
@@ -104,14 +95,14 @@ class Dialect(Protocol):
     @property
     def FACTS(self) -> WireFacts: ...  # noqa: N802 - for those who pass bodies on
 
-    def parse_request(self, body: JSON, *, path: str = "") -> Request: ...
-    def render_request(self, request: Request, *, quirks: Quirks = ...) -> WireRequest: ...
-    def parse_response(self, body: JSON) -> Response: ...
-    def render_response(self, response: Response, request: Request | None = None) -> JSON: ...
+    def parse_request(self, body: JSON, *, path: str = "") -> ir.Request: ...
+    def render_request(self, request: ir.Request, *, quirks: Quirks = ...) -> WireRequest: ...
+    def parse_response(self, body: JSON) -> ir.Response: ...
+    def render_response(self, response: ir.Response, request: ir.Request | None = None) -> JSON: ...
     def parse_error(self, status: int, body: Any) -> PolycallError: ...
     def render_error(self, error: PolycallError) -> tuple[int, JSON]: ...
     def StreamDecoder(self) -> Decoder: ...  # noqa: N802 - a class in each dialect
-    def StreamEncoder(self, request: Request | None = None) -> Encoder: ...  # noqa: N802
+    def StreamEncoder(self, request: ir.Request | None = None) -> Encoder: ...  # noqa: N802
 
 
 # ---------------------------------------------------------------------------------------------
@@ -234,23 +225,23 @@ class Losses:
 
     def __init__(self, *, lossy: bool) -> None:
         self.is_lossy = lossy
-        self.warnings: list[Warning] = []
+        self.warnings: list[ir.Warning] = []
 
     def drop(self, feature: str, detail: str) -> None:
         """Note something that is left out."""
-        self._note(Warning("unsupported", feature, detail))
+        self._note(ir.Warning("unsupported", feature, detail))
 
     def emulate(self, feature: str, detail: str) -> None:
         """Note something that is done in another way."""
-        self._note(Warning("emulated", feature, detail))
+        self._note(ir.Warning("emulated", feature, detail))
 
     def adjust(self, feature: str, detail: str) -> None:
         """Note a value that is sent as another."""
-        self._note(Warning("adjusted", feature, detail))
+        self._note(ir.Warning("adjusted", feature, detail))
 
     def drop_state(self, feature: str, detail: str) -> None:
         """Note reasoning state of another provider that cannot follow."""
-        self._note(Warning("dropped_state", feature, detail))
+        self._note(ir.Warning("dropped_state", feature, detail))
 
     def refuse(self, feature: str, detail: str, *, path: Path = "") -> None:
         """Raise `UnsupportedError`; where the request allows losses, note it instead."""
@@ -267,12 +258,12 @@ class Losses:
         """What is noted meanwhile, as if nothing had been noted before."""
         return _Apart(self)
 
-    def repeat(self, warnings: Iterable[Warning]) -> None:
+    def repeat(self, warnings: Iterable[ir.Warning]) -> None:
         """Note what was noted in another rendering."""
         for warning in warnings:
             self._note(warning)
 
-    def _note(self, warning: Warning) -> None:
+    def _note(self, warning: ir.Warning) -> None:
         if warning not in self.warnings:
             self.warnings.append(warning)
 
@@ -284,9 +275,9 @@ class _Apart:
 
     def __init__(self, losses: Losses) -> None:
         self._losses, self._before = losses, losses.warnings
-        self._noted: list[Warning] = []
+        self._noted: list[ir.Warning] = []
 
-    def __enter__(self) -> list[Warning]:
+    def __enter__(self) -> list[ir.Warning]:
         self._losses.warnings = self._noted
         return self._noted
 
@@ -300,7 +291,7 @@ def unread(source: JSON, known: Container[str]) -> JSON:
     return {key: value for key, value in source.items() if key not in known and value is not None}
 
 
-def chosen_tool(choice: ToolChoice) -> str:
+def chosen_tool(choice: ir.ToolChoice) -> str:
     """What a choice of a vendor's own tool calls it."""
     for notes in choice.metadata.values():
         for place in (notes, notes.get("definition"), notes.get("choice")):
@@ -314,7 +305,7 @@ END_USER_LENGTH_MAX = 64
 
 
 def end_user_of(
-    request: Request, family: str, losses: Losses, *, length_max: int = END_USER_LENGTH_MAX
+    request: ir.Request, family: str, losses: Losses, *, length_max: int = END_USER_LENGTH_MAX
 ) -> str:
     """The end user as another vendor may be told: a hash of it, where it was meant for one.
 
@@ -388,7 +379,7 @@ class _ApartNames:
 # Conversations
 
 
-def split_system(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+def split_system(messages: Sequence[ir.Message]) -> tuple[list[ir.Message], list[ir.Message]]:
     """The leading system messages, and the rest."""
     for position, message in enumerate(messages):
         if message.role != "system":
@@ -397,8 +388,8 @@ def split_system(messages: Sequence[Message]) -> tuple[list[Message], list[Messa
 
 
 def with_user(
-    system: list[Message], messages: list[Message], losses: Losses
-) -> tuple[list[Message], list[Message]]:
+    system: list[ir.Message], messages: list[ir.Message], losses: Losses
+) -> tuple[list[ir.Message], list[ir.Message]]:
     """Both, for a vendor that wants a user's message where others answer to instructions alone."""
     if messages or not system:
         return system, messages

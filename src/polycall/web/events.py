@@ -9,20 +9,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from polycall import ir
 from polycall.agents import Approval, ApprovalRequest, Resumed, TaskEvent, event_json
 from polycall.errors import PolycallError
-from polycall.ir import (
-    JSON,
-    Part,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    Reasoning,
-    ResponseStart,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.loop import CallEnd, ModelEvent, RunEnd, StepEnd, ToolEvent
 
 logger = logging.getLogger("polycall.web")
@@ -42,7 +32,7 @@ class Encoder(ABC):
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        self._open: Part | None = None
+        self._open: ir.Part | None = None
         self._text = ""  # of the open part
         self._id = ""
         self._step = 0
@@ -81,24 +71,24 @@ class Encoder(ABC):
 
     def _model(self, event: Any) -> list[JSON]:
         match event:
-            case ResponseStart():
+            case ir.ResponseStart():
                 return self._closed()
-            case PartStart(index=index, part=part):
+            case ir.PartStart(index=index, part=part):
                 said = self._closed()
                 self._open, self._text = part, ""
-                is_call = isinstance(part, ToolCall)
+                is_call = isinstance(part, ir.ToolCall)
                 self._id = (
                     self.call_id(self._step, part.id)
                     if is_call
                     else f"{self.run_id}-{self._step}-{index}"
                 )
                 return [*said, *(self.opened(self._id, part) if is_call else [])]
-            case PartDelta(text=text) if text and self._open is not None:
+            case ir.PartDelta(text=text) if text and self._open is not None:
                 is_first, self._text = not self._text, self._text + text
                 # An empty part is not shown.
                 head = self.opened(self._id, self._open) if is_first and not _is_call(self) else []
                 return [*head, *self.delta(self._id, self._open, text)]
-            case PartEnd():
+            case ir.PartEnd():
                 return self._closed()
             case _:
                 return []
@@ -106,24 +96,24 @@ class Encoder(ABC):
     def _closed(self) -> list[JSON]:
         """The end of the part that is open."""
         part, self._open = self._open, None
-        if part is None or not (self._text or isinstance(part, ToolCall)):
+        if part is None or not (self._text or isinstance(part, ir.ToolCall)):
             return []
         return self.closed(self._id, part, self._text)
 
     @abstractmethod
-    def opened(self, part_id: str, part: Part) -> list[JSON]:
+    def opened(self, part_id: str, part: ir.Part) -> list[JSON]:
         """A text, a thought or a call begins."""
 
     @abstractmethod
-    def delta(self, part_id: str, part: Part, text: str) -> list[JSON]:
+    def delta(self, part_id: str, part: ir.Part, text: str) -> list[JSON]:
         """More of it."""
 
     @abstractmethod
-    def closed(self, part_id: str, part: Part, text: str) -> list[JSON]:
+    def closed(self, part_id: str, part: ir.Part, text: str) -> list[JSON]:
         """It is complete; `text` is all of it."""
 
     @abstractmethod
-    def result(self, call_id: str, call: ToolCall, result: ToolResult) -> list[JSON]:
+    def result(self, call_id: str, call: ir.ToolCall, result: ir.ToolResult) -> list[JSON]:
         """What a call gave."""
 
     @abstractmethod
@@ -163,9 +153,9 @@ class Encoder(ABC):
         """The run ended by an error."""
 
 
-def is_shown(part: Part) -> bool:
+def is_shown(part: ir.Part) -> bool:
     """Whether a part has deltas that a browser shows."""
-    return isinstance(part, Text | Reasoning | ToolCall)
+    return isinstance(part, ir.Text | ir.Reasoning | ir.ToolCall)
 
 
 def words_for_browser(error: BaseException) -> str:
@@ -190,4 +180,4 @@ def flat(lists: Iterable[list[JSON]]) -> list[JSON]:
 
 
 def _is_call(encoder: Encoder) -> bool:
-    return isinstance(encoder._open, ToolCall)  # pyright: ignore[reportPrivateUsage]
+    return isinstance(encoder._open, ir.ToolCall)  # pyright: ignore[reportPrivateUsage]

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.anthropic.binding import NOTES
 from polycall.dialects.anthropic.ids import decode_id, encode_id
 from polycall.dialects.anthropic.media import parse_media
 from polycall.dialects.anthropic.names import NAME
-from polycall.ir import (
-    JSON,
-    Media,
-    Metadata,
-    Opaque,
-    Part,
-    Reasoning,
-    Text,
-    ToolCall,
-    ToolResult,
-    parse_arguments,
-)
+from polycall.ir import JSON
 from polycall.translation.calls import arguments_object, arguments_text
 from polycall.translation.wire import Losses, Reader, short_hash
 
@@ -35,7 +25,7 @@ _RESULT_KEYS = frozenset({"type", "tool_use_id", "content", "is_error"})
 # Wire to part
 
 
-def parse_block(value: Any, position: int, path: str, reader: Reader) -> Part:
+def parse_block(value: Any, position: int, path: str, reader: Reader) -> ir.Part:
     """One content block; what the middle language has no part for is `Opaque`.
 
     `position` is the block's among its siblings: it names a call that came without an id.
@@ -51,13 +41,13 @@ def parse_block(value: Any, position: int, path: str, reader: Reader) -> Part:
             return _parse_result(block, path, reader)
         case "thinking":
             text = reader.get_string(block, "thinking", path)
-            return Reasoning(text, {NAME: extras(block, _THINKING_KEYS)})
+            return ir.Reasoning(text, {NAME: extras(block, _THINKING_KEYS)})
         case "redacted_thinking":
             return parse_redacted(block, path, reader)
         case "image" | "document":
             return parse_media(block, kind, path, reader)
         case _:
-            return Opaque(NAME, kind, block)
+            return ir.Opaque(NAME, kind, block)
 
 
 def extras(block: JSON, known: frozenset[str]) -> JSON:
@@ -69,26 +59,26 @@ def extras(block: JSON, known: frozenset[str]) -> JSON:
     }
 
 
-def parse_text(block: JSON, path: str, reader: Reader) -> Text:
+def parse_text(block: JSON, path: str, reader: Reader) -> ir.Text:
     """A `text` block, its citations and cache mark kept."""
     more = extras(block, _TEXT_KEYS)
-    return Text(reader.get_string(block, "text", path), {NAME: more} if more else {})
+    return ir.Text(reader.get_string(block, "text", path), {NAME: more} if more else {})
 
 
-def parse_redacted(block: JSON, path: str, reader: Reader) -> Reasoning:
+def parse_redacted(block: JSON, path: str, reader: Reader) -> ir.Reasoning:
     """A `redacted_thinking` block: a state without a text."""
     more = extras(block, _REDACTED_KEYS)
     data = reader.get_string(block, "data", path)
-    return Reasoning("", {NAME: {"redacted_data": data, **more}})
+    return ir.Reasoning("", {NAME: {"redacted_data": data, **more}})
 
 
-def parse_call(block: JSON, position: int, path: str, reader: Reader) -> ToolCall:
+def parse_call(block: JSON, position: int, path: str, reader: Reader) -> ir.ToolCall:
     """A `tool_use` block, arguments and all."""
     arguments_json = arguments_text(block.get("input"))
     name = reader.get_string(block, "name", path)
     call_id = decode_id(reader.get_string(block, "id", path))
     caller, metadata = call_caller(block)
-    return ToolCall(
+    return ir.ToolCall(
         id=call_id or missing_id(position, name, arguments_json),
         name=name,
         arguments_json=arguments_json,
@@ -104,7 +94,7 @@ def toolset_of(block: JSON) -> str:
     return name if isinstance(name, str) else ""
 
 
-def call_caller(block: JSON) -> tuple[str, Metadata]:
+def call_caller(block: JSON) -> tuple[str, ir.Metadata]:
     """Who made the call, and what else its block says."""
     more = extras(block, _CALL_KEYS)
     if not more:
@@ -116,32 +106,32 @@ def call_caller(block: JSON) -> tuple[str, Metadata]:
 
 def missing_id(position: int, name: str, arguments_json: str) -> str:
     """An id for a call that came without one."""
-    arguments = parse_arguments(arguments_json)
+    arguments = ir.parse_arguments(arguments_json)
     text = arguments_json if arguments is None else jsontext.encode(arguments)
     return "call_" + short_hash(str(position), name, text)
 
 
-def _parse_result(block: JSON, path: str, reader: Reader) -> ToolResult:
+def _parse_result(block: JSON, path: str, reader: Reader) -> ir.ToolResult:
     more = extras(block, _RESULT_KEYS)
     is_error = reader.get_bool(block, "is_error", path)
     if is_error is False:
         more["is_error"] = False
     content = block.get("content")
-    parts: list[Text | Media | Opaque] = []
+    parts: list[ir.Text | ir.Media | ir.Opaque] = []
     if isinstance(content, str):
-        parts.append(Text(content))
+        parts.append(ir.Text(content))
         if not content:
             more["content"] = "empty"
     elif content is not None:
         items = reader.array(content, f"{path}.content")
         for index, item in enumerate(items):
             part = parse_block(item, index, f"{path}.content[{index}]", reader)
-            if not isinstance(part, Text | Media | Opaque):
-                part = Opaque(NAME, str(item["type"]), item)
+            if not isinstance(part, ir.Text | ir.Media | ir.Opaque):
+                part = ir.Opaque(NAME, str(item["type"]), item)
             parts.append(part)
         if is_plain_text(parts):
             more["content"] = "blocks"
-    return ToolResult(
+    return ir.ToolResult(
         call_id=decode_id(reader.get_string(block, "tool_use_id", path)),
         content=parts,
         is_error=bool(is_error),
@@ -151,14 +141,14 @@ def _parse_result(block: JSON, path: str, reader: Reader) -> ToolResult:
 
 def is_plain_text(parts: list[Any]) -> bool:
     """Whether a string says all of the content."""
-    return len(parts) == 1 and isinstance(parts[0], Text) and NAME not in parts[0].metadata
+    return len(parts) == 1 and isinstance(parts[0], ir.Text) and NAME not in parts[0].metadata
 
 
 # ---------------------------------------------------------------------------------------------
 # Part to wire
 
 
-def text_block(part: Text) -> JSON:
+def text_block(part: ir.Text) -> JSON:
     """A `text` block."""
     own = part.metadata.get(NAME)
     if own:
@@ -166,7 +156,7 @@ def text_block(part: Text) -> JSON:
     return {"type": "text", "text": part.text}
 
 
-def reasoning_block(part: Reasoning) -> JSON:
+def reasoning_block(part: ir.Reasoning) -> JSON:
     """A `thinking` or `redacted_thinking` block; the signature is empty where there is none."""
     own = {key: value for key, value in part.metadata.get(NAME, {}).items() if key not in NOTES}
     if "redacted_data" in own:
@@ -175,7 +165,7 @@ def reasoning_block(part: Reasoning) -> JSON:
     return {"type": "thinking", "thinking": part.text, "signature": "", **own}
 
 
-def call_block(part: ToolCall, wire_id: str, wire_name: str) -> JSON:
+def call_block(part: ir.ToolCall, wire_id: str, wire_name: str) -> JSON:
     """A `tool_use` block; arguments that are no object are wrapped, as only objects fit."""
     arguments = arguments_object(part)
     block: JSON = {"type": "tool_use", "id": wire_id, "name": wire_name, "input": arguments}
@@ -185,7 +175,7 @@ def call_block(part: ToolCall, wire_id: str, wire_name: str) -> JSON:
     return block
 
 
-def response_call_block(part: ToolCall) -> JSON:
+def response_call_block(part: ir.ToolCall) -> JSON:
     """A `tool_use` block of an answer."""
     block = call_block(part, encode_id(part.id), part.name)
     if part.namespace:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from polycall import ir
 from polycall.dialects.anthropic.beginnings import Rendered, Slot, Turn, has_marks
 from polycall.dialects.anthropic.binding import BOUND
 from polycall.dialects.anthropic.content import (
@@ -23,20 +24,7 @@ from polycall.dialects.anthropic.ids import encode_id, fit_id
 from polycall.dialects.anthropic.media import render_media
 from polycall.dialects.anthropic.names import NAME
 from polycall.dialects.anthropic.tool_changes import ToolChanges
-from polycall.ir import (
-    JSON,
-    Media,
-    Message,
-    Metadata,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Text,
-    Tool,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.conversation import Beginnings, end_of_beginning
 from polycall.translation.foreign_words import result_media
 from polycall.translation.quirks import Quirks
@@ -55,7 +43,7 @@ class MessagesRenderer:
         losses: Losses,
         names: ToolNames,
         quirks: Quirks,
-        offered: list[Tool] = [],  # noqa: B006 - it is not changed
+        offered: list[ir.Tool] = [],  # noqa: B006 - it is not changed
         *,
         appends: bool = False,
     ) -> None:
@@ -80,7 +68,7 @@ class MessagesRenderer:
         """The tool's name on the wire."""
         return self.names.wire_name(name, namespace)
 
-    def system(self, messages: list[Message]) -> str | list[JSON]:
+    def system(self, messages: list[ir.Message]) -> str | list[JSON]:
         """The top-level `system` of the leading system messages; empty where there are none."""
         if len(messages) == 1 and _is_string(messages[0]):
             return messages[0].text
@@ -90,7 +78,9 @@ class MessagesRenderer:
             for block in self._blocks(message, f"messages[{index}]")
         ]
 
-    def messages(self, messages: list[Message], known: dict[Any, Any] | None = None) -> list[JSON]:
+    def messages(
+        self, messages: list[ir.Message], known: dict[Any, Any] | None = None
+    ) -> list[JSON]:
         """The `messages` array of all others; `known` has what was made of a beginning."""
         if known is None:
             wire = list[JSON]()
@@ -154,7 +144,7 @@ class MessagesRenderer:
         self._write_follow(wire, turn, [*results, *self._drawn])
         self._drawn.clear()
 
-    def _pair(self, messages: list[Message]) -> list[Turn]:
+    def _pair(self, messages: list[ir.Message]) -> list[Turn]:
         """Turns, with each result at the call it answers: the latest one of its id."""
         turns = [Turn([], [], [], [])]
         unanswered: dict[str, list[tuple[Turn, Slot]]] = {}
@@ -176,11 +166,13 @@ class MessagesRenderer:
                 continue
             turn.follow.append(message)
             for part in message.parts:
-                if isinstance(part, ToolResult):
+                if isinstance(part, ir.ToolResult):
                     waiting -= self._assign(part, unanswered)
         return turns
 
-    def _assign(self, result: ToolResult, unanswered: dict[str, list[tuple[Turn, Slot]]]) -> bool:
+    def _assign(
+        self, result: ir.ToolResult, unanswered: dict[str, list[tuple[Turn, Slot]]]
+    ) -> bool:
         """Give a result to the call it answers; false where there is none."""
         waiting = unanswered.get(result.call_id)
         if not waiting:
@@ -195,7 +187,7 @@ class MessagesRenderer:
         turn.results.append((slot, result))
         return True
 
-    def _wire_id(self, call: ToolCall) -> str:
+    def _wire_id(self, call: ir.ToolCall) -> str:
         quirks = self._quirks
         wire_id = encode_id(call.id)
         if quirks.call_id_pattern:
@@ -211,11 +203,11 @@ class MessagesRenderer:
 
     # Assistant turns
 
-    def _assistant(self, message: Message, slots: Any) -> list[JSON]:
+    def _assistant(self, message: ir.Message, slots: Any) -> list[JSON]:
         blocks: list[JSON] = []
-        seen: list[ToolCall] = []
+        seen: list[ir.ToolCall] = []
         for part in message.parts:
-            if isinstance(part, ToolCall):
+            if isinstance(part, ir.ToolCall):
                 if part in seen:
                     continue
                 seen.append(part)
@@ -229,7 +221,7 @@ class MessagesRenderer:
                 is_in_set = "toolset_name" in part.metadata.get(NAME, {})
                 name = part.name if is_in_set else self.tool_name(part.name, part.namespace)
                 blocks.append(call_block(part, slot.wire_id, name))
-            elif isinstance(part, Reasoning):
+            elif isinstance(part, ir.Reasoning):
                 if self._keeps(part):
                     blocks.append(reasoning_block(part))
                     if known := part.metadata[NAME].get(BOUND):
@@ -238,7 +230,7 @@ class MessagesRenderer:
                     self._losses.drop_state("reasoning", "without a signature of Anthropic's")
             elif (block := self._block(part, "assistant", "messages")) is None:
                 continue
-            elif isinstance(part, Media) and NAME not in part.metadata:
+            elif isinstance(part, ir.Media) and NAME not in part.metadata:
                 # The vendor takes no image in an assistant's message; the user may speak of it.
                 self._losses.emulate("assistant.media", "what the model made is in a user message")
                 self._drawn.append(block)
@@ -246,7 +238,7 @@ class MessagesRenderer:
                 blocks.append(block)
         return blocks
 
-    def _keeps(self, part: Reasoning) -> bool:
+    def _keeps(self, part: ir.Reasoning) -> bool:
         own = part.metadata.get(NAME)
         if own is None:
             return False
@@ -268,11 +260,11 @@ class MessagesRenderer:
                 self._losses.emulate(
                     "orphan_tool_call", f"the call {slot.call.id!r} has no result; one says so"
                 )
-                result = ToolResult(slot.call.id, [Text(NO_RESULT)], is_error=True)
+                result = ir.ToolResult(slot.call.id, [ir.Text(NO_RESULT)], is_error=True)
                 blocks.append(self._result(slot.wire_id, result, media))
         return [*blocks, *media]
 
-    def _result(self, wire_id: str, result: ToolResult, media: list[JSON]) -> JSON:
+    def _result(self, wire_id: str, result: ir.ToolResult, media: list[JSON]) -> JSON:
         own = result.metadata.get(NAME, {})
         block: JSON = {"type": "tool_result", "tool_use_id": wire_id}
         parts = result.content
@@ -294,7 +286,7 @@ class MessagesRenderer:
             block["is_error"] = True
         return block
 
-    def _note_opened(self, block: JSON, result: ToolResult) -> None:
+    def _note_opened(self, block: JSON, result: ir.ToolResult) -> None:
         """Refer to the tools that this result has opened: they are not in the beginning then."""
         if not self._quirks.prefix_bound or result.is_error:
             return
@@ -307,7 +299,7 @@ class MessagesRenderer:
             said = [{"type": "text", "text": said}] if said else []
         block["content"] = [*said, *references]
 
-    def _opened(self, metadata: Metadata) -> list[str]:
+    def _opened(self, metadata: ir.Metadata) -> list[str]:
         """The names on the wire of the tools that came here."""
         names: list[str] = metadata.get("polycall", {}).get("opened", [])
         found = [self._offered[name] for name in names if name in self._offered]
@@ -315,8 +307,8 @@ class MessagesRenderer:
         self.opened.update(wire)
         return wire
 
-    def _result_block(self, part: Text | Media | Opaque, media: list[JSON]) -> JSON | None:
-        if not isinstance(part, Media):
+    def _result_block(self, part: ir.Text | ir.Media | ir.Opaque, media: list[JSON]) -> JSON | None:
+        if not isinstance(part, ir.Media):
             return self._block(part, "tool", "messages")
         block = result_media(part, self._losses, lambda losses: _media_block(part, losses))
         if isinstance(block, str):
@@ -369,7 +361,7 @@ class MessagesRenderer:
         text = "\n\n".join(block["text"] for block in blocks if block.get("type") == "text")
         return {"role": "user", "content": f"<system>\n{text}\n</system>"}
 
-    def _late_system(self, message: Message, blocks: list[JSON]) -> JSON:
+    def _late_system(self, message: ir.Message, blocks: list[JSON]) -> JSON:
         if self._quirks.late_system:
             return _wire_message("system", message, blocks)
         self._losses.emulate("messages.system", "a late system message is sent as a user's")
@@ -377,7 +369,7 @@ class MessagesRenderer:
 
     # Parts
 
-    def _blocks(self, message: Message, path: str) -> list[JSON]:
+    def _blocks(self, message: ir.Message, path: str) -> list[JSON]:
         if message.name:
             self._losses.drop("messages.name", "this wire has no names of participants")
         return [
@@ -386,26 +378,26 @@ class MessagesRenderer:
             if (block := self._block(part, message.role, path)) is not None
         ]
 
-    def _block(self, part: Part, role: str, path: str) -> JSON | None:
+    def _block(self, part: ir.Part, role: str, path: str) -> JSON | None:
         """The block of a part that is neither call nor result; `None` where it is left out."""
         match part:
-            case Text():
+            case ir.Text():
                 return text_block(part) if part.text else None
-            case Opaque():
+            case ir.Opaque():
                 return dict(part.data)  # only this dialect's are left
-            case Media():
+            case ir.Media():
                 return _media_block(part, self._losses, path)
-            case Refusal():
+            case ir.Refusal():
                 self._losses.emulate("refusal", "sent as text")
                 return {"type": "text", "text": part.text} if part.text else None
-            case Reasoning() | ToolCall():
+            case ir.Reasoning() | ir.ToolCall():
                 self._losses.drop(f"messages.{role}", "only assistants think and call tools")
                 return None
-            case ToolResult():
+            case ir.ToolResult():
                 return None
 
 
-def _media_block(part: Media, losses: Losses, path: str = "messages") -> JSON | None:
+def _media_block(part: ir.Media, losses: Losses, path: str = "messages") -> JSON | None:
     block = render_media(part)
     if isinstance(block, str):
         losses.refuse(part.kind, block, path=path)
@@ -413,12 +405,12 @@ def _media_block(part: Media, losses: Losses, path: str = "messages") -> JSON | 
     return block
 
 
-def _is_string(message: Message) -> bool:
+def _is_string(message: ir.Message) -> bool:
     own = message.metadata.get(NAME, {})
     return own.get("content") != "blocks" and is_plain_text(message.parts)
 
 
-def _wire_message(role: str, message: Message, blocks: list[JSON]) -> JSON:
+def _wire_message(role: str, message: ir.Message, blocks: list[JSON]) -> JSON:
     content: Any = blocks
     if len(blocks) == 1 and _is_string(message):
         content = blocks[0]["text"]
@@ -428,9 +420,9 @@ def _wire_message(role: str, message: Message, blocks: list[JSON]) -> JSON:
     return {"role": role, "content": content}
 
 
-def _by_name(tools: list[Tool]) -> dict[str, Tool]:
+def _by_name(tools: list[ir.Tool]) -> dict[str, ir.Tool]:
     return {tool.name: tool for tool in tools}
 
 
-def _offered_names(offered: dict[str, Tool], names: ToolNames) -> set[str]:
+def _offered_names(offered: dict[str, ir.Tool], names: ToolNames) -> set[str]:
     return {names.wire_name(tool.name, tool.namespace) for tool in offered.values()}

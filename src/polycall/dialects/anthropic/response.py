@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from polycall import ir
 from polycall.dialects.anthropic.content import (
     parse_block,
     reasoning_block,
@@ -11,23 +12,7 @@ from polycall.dialects.anthropic.content import (
 from polycall.dialects.anthropic.errors import parse_error
 from polycall.dialects.anthropic.names import NAME
 from polycall.dialects.anthropic.usage import parse_usage, render_usage
-from polycall.ir import (
-    JSON,
-    FinishReason,
-    Media,
-    Message,
-    Metadata,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Request,
-    Response,
-    Text,
-    ToolCall,
-    ToolResult,
-    unified_finish,
-)
+from polycall.ir import JSON
 from polycall.translation.calls import unique_calls
 from polycall.translation.failures import failed_end
 from polycall.translation.wire import response_reader, short_hash
@@ -36,7 +21,7 @@ _READ_KEYS = frozenset(
     {"id", "type", "role", "model", "content", "stop_reason", "usage", "request_id"}
 )
 
-_FINISH: dict[str, FinishReason] = {
+_FINISH: dict[str, ir.FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "tool_use": "tool_calls",
@@ -48,7 +33,7 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 # An answer that failed has no word on this wire; it must not look whole.
-_STOP: dict[FinishReason, str] = {
+_STOP: dict[ir.FinishReason, str] = {
     "stop": "end_turn",
     "tool_calls": "tool_use",
     "length": "max_tokens",
@@ -63,7 +48,7 @@ _STOP: dict[FinishReason, str] = {
 # Wire to middle language
 
 
-def parse_response(body: JSON) -> Response:
+def parse_response(body: JSON) -> ir.Response:
     """A message body.  One that is an error, whatever its HTTP status was, raises it."""
     reader = response_reader
     body = reader.object(body, "")
@@ -75,18 +60,18 @@ def parse_response(body: JSON) -> Response:
     raw = reader.get_string(body, "stop_reason", "")
     if (failure := failed_end(raw)) is not None:
         raise failure
-    return Response(
+    return ir.Response(
         id=reader.get_string(body, "id", ""),
         model=reader.get_string(body, "model", ""),
-        message=Message("assistant", parts),
-        finish_reason=finish_reason(raw, has_calls=any(isinstance(p, ToolCall) for p in parts)),
+        message=ir.Message("assistant", parts),
+        finish_reason=finish_reason(raw, has_calls=any(isinstance(p, ir.ToolCall) for p in parts)),
         raw_finish_reason=raw,
         usage=parse_usage(body.get("usage")),
         metadata={} if body.keys() <= _READ_KEYS else _others(body),
     )
 
 
-def _others(body: JSON) -> Metadata:
+def _others(body: JSON) -> ir.Metadata:
     return own_metadata({key: value for key, value in body.items() if key not in _READ_KEYS})
 
 
@@ -99,13 +84,13 @@ def is_error(body: JSON) -> bool:
     )
 
 
-def finish_reason(raw: str, *, has_calls: bool) -> FinishReason:
+def finish_reason(raw: str, *, has_calls: bool) -> ir.FinishReason:
     """The reason that a wire word means; a word that is not known is not a normal end."""
     known = "stop" if raw in ("", "stop") else "error"  # relatives write these
-    return unified_finish(_FINISH.get(raw, known), has_calls=has_calls)
+    return ir.unified_finish(_FINISH.get(raw, known), has_calls=has_calls)
 
 
-def own_metadata(fields: JSON) -> Metadata:
+def own_metadata(fields: JSON) -> ir.Metadata:
     """The fields to be kept; nulls are what a server writes for nothing."""
     kept = {key: value for key, value in fields.items() if value is not None}
     return {NAME: kept} if kept else {}
@@ -115,7 +100,7 @@ def own_metadata(fields: JSON) -> Metadata:
 # Middle language to wire
 
 
-def render_response(response: Response, request: Request | None = None) -> JSON:
+def render_response(response: ir.Response, request: ir.Request | None = None) -> JSON:
     """The message body for a client of this dialect; `request` says nothing it needs."""
     del request
     own = response.metadata.get(NAME, {})
@@ -168,7 +153,7 @@ def with_every_field(block: JSON) -> JSON:
             return block
 
 
-def is_own(response: Response) -> bool:
+def is_own(response: ir.Response) -> bool:
     """Whether the answer came over this wire."""
     return NAME in response.usage.metadata or NAME in response.metadata
 
@@ -182,11 +167,11 @@ def wire_id(response_id: str, model: str, created: int, *, is_own: bool = False)
     return "msg_" + short_hash(response_id, model, str(created))
 
 
-def stop_reason(finish: FinishReason, raw: str, *, is_own: bool, own: JSON) -> str:
+def stop_reason(finish: ir.FinishReason, raw: str, *, is_own: bool, own: JSON) -> str:
     """The wire's word; a call is always `tool_use`, since clients look for that."""
     if finish == "tool_calls":
         return "tool_use"
-    means_same = raw in _FINISH and unified_finish(_FINISH[raw], has_calls=False) == finish
+    means_same = raw in _FINISH and ir.unified_finish(_FINISH[raw], has_calls=False) == finish
     if raw and (is_own or means_same):
         return raw
     if finish == "stop" and own.get("stop_sequence") is not None:
@@ -194,31 +179,31 @@ def stop_reason(finish: FinishReason, raw: str, *, is_own: bool, own: JSON) -> s
     return _STOP[finish]
 
 
-def _response_block(part: Part) -> JSON | None:
+def _response_block(part: ir.Part) -> JSON | None:
     match part:
-        case Text():
+        case ir.Text():
             return text_block(part) if part.text or is_shown_empty(part) else None
-        case Refusal():
+        case ir.Refusal():
             return {"type": "text", "text": part.text} if part.text else None
-        case Reasoning():
+        case ir.Reasoning():
             return reasoning_block(part) if part.text or is_shown_empty(part) else None
-        case ToolCall():
+        case ir.ToolCall():
             return response_call_block(part)
-        case Media():
+        case ir.Media():
             return {"type": "text", "text": media_note(part)}
-        case Opaque():
+        case ir.Opaque():
             return part.data if part.dialect == NAME else None
-        case ToolResult():
+        case ir.ToolResult():
             return None
 
 
-def is_shown_empty(part: Text | Refusal | Reasoning) -> bool:
+def is_shown_empty(part: ir.Text | ir.Refusal | ir.Reasoning) -> bool:
     """Whether a part without text has a block: not where it only carries a foreign state."""
-    if isinstance(part, Text):
+    if isinstance(part, ir.Text):
         return not part.metadata or NAME in part.metadata
-    return isinstance(part, Reasoning) and NAME in part.metadata
+    return isinstance(part, ir.Reasoning) and NAME in part.metadata
 
 
-def media_note(part: Media) -> str:
+def media_note(part: ir.Media) -> str:
     """What stands where a model made an image or a sound: this wire's answers hold none."""
     return f"[{part.kind} left out: {part.media_type or 'of unknown type'}]"

@@ -7,6 +7,7 @@ empty input and at least one `input_json_delta`; a signature comes just before i
 
 from __future__ import annotations
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.anthropic.content import reasoning_block, response_call_block, text_block
 from polycall.dialects.anthropic.errors import render_error
@@ -22,22 +23,7 @@ from polycall.dialects.anthropic.response import (
 )
 from polycall.dialects.anthropic.usage import render_usage
 from polycall.errors import PolycallError
-from polycall.ir import (
-    JSON,
-    Media,
-    Opaque,
-    Part,
-    PartEnd,
-    Reasoning,
-    Refusal,
-    Request,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    ToolCall,
-    ToolResult,
-    merge_metadata,
-)
+from polycall.ir import JSON
 from polycall.translation.sse import encode_sse
 from polycall.translation.stream import StreamEncoderBase
 
@@ -63,10 +49,10 @@ class StreamEncoder(StreamEncoderBase):
     A part that has no block (another vendor's state without text) leaves no gap.
     """
 
-    def __init__(self, request: Request | None = None) -> None:
+    def __init__(self, request: ir.Request | None = None) -> None:
         del request  # this wire's answers do not depend on what was asked
         self._index = 0
-        self._part: Part | None = None  # open, and its block too unless `_waits`
+        self._part: ir.Part | None = None  # open, and its block too unless `_waits`
         self._waits = False
         self._prefix = b""  # of the deltas of the open block
         self._input: str | None = None  # what may be an empty input; `None` once it is not
@@ -80,7 +66,7 @@ class StreamEncoder(StreamEncoderBase):
 
     # The message
 
-    def on_start(self, event: ResponseStart) -> bytes:
+    def on_start(self, event: ir.ResponseStart) -> bytes:
         self._is_own = NAME in event.usage.metadata or NAME in event.metadata
         self._metadata = event.metadata.get(NAME, {})
         # The SDKs want both counts at the start; later ones replace them.
@@ -104,7 +90,7 @@ class StreamEncoder(StreamEncoderBase):
         }
         return _event("message_start", {"message": message})
 
-    def on_end(self, event: ResponseEnd) -> bytes:
+    def on_end(self, event: ir.ResponseEnd) -> bytes:
         own = event.metadata.get(NAME, {})
         is_own = self._is_own or NAME in event.usage.metadata or bool(own)
         reason = stop_reason(event.finish_reason, event.raw_finish_reason, is_own=is_own, own=own)
@@ -121,47 +107,47 @@ class StreamEncoder(StreamEncoderBase):
 
     # Blocks
 
-    def on_part(self, part: Part) -> bytes:
+    def on_part(self, part: ir.Part) -> bytes:
         self._part = part
         self._waits = False
         self._input = None
         match part:
-            case Text() | Refusal() | Reasoning():
+            case ir.Text() | ir.Refusal() | ir.Reasoning():
                 text = part.text
                 if not (text or is_shown_empty(part)):
                     self._waits = True  # until there is text
                     return b""
                 return self._open_text(part) + (self.on_delta(text) if text else b"")
-            case ToolCall():
+            case ir.ToolCall():
                 self._prefix = _INPUT % self._index
                 block: JSON = {**response_call_block(part), "input": {}}
                 self._input = ""
                 first = self.on_delta(part.arguments_json) if part.arguments_json else b""
                 return self._start(block) + self._prefix + b'""' + _TAIL + first
-            case Opaque():
+            case ir.Opaque():
                 return self._whole(part)
-            case Media():
+            case ir.Media():
                 block = {"type": "text", "text": ""}
                 self._prefix = _TEXT % self._index
                 return self._start(block) + self.on_delta(media_note(part))
-            case ToolResult():
+            case ir.ToolResult():
                 self._waits = True
                 return b""
 
-    def _open_text(self, part: Text | Refusal | Reasoning) -> bytes:
+    def _open_text(self, part: ir.Text | ir.Refusal | ir.Reasoning) -> bytes:
         self._waits = False
-        if isinstance(part, Reasoning):
+        if isinstance(part, ir.Reasoning):
             self._prefix = _THINKING % self._index
             block = reasoning_block(part)
             if block["type"] == "thinking":
                 block.update(thinking="", signature="")
             return self._start(block)
         self._prefix = _TEXT % self._index
-        block = text_block(part) if isinstance(part, Text) else {"type": "text"}
+        block = text_block(part) if isinstance(part, ir.Text) else {"type": "text"}
         block.pop("citations", None)  # they follow as deltas
         return self._start({**block, "text": ""})
 
-    def _whole(self, part: Opaque) -> bytes:
+    def _whole(self, part: ir.Opaque) -> bytes:
         if part.dialect != NAME:
             self._waits = True
             return b""
@@ -181,7 +167,7 @@ class StreamEncoder(StreamEncoderBase):
     def on_delta(self, text: str) -> bytes:
         if self._waits:
             part = self._part
-            if not isinstance(part, Text | Refusal | Reasoning):
+            if not isinstance(part, ir.Text | ir.Refusal | ir.Reasoning):
                 return b""
             return self._open_text(part) + self.on_delta(text)
         if self._input is not None:
@@ -191,11 +177,11 @@ class StreamEncoder(StreamEncoderBase):
             text, self._input = self._input, None
         return self._prefix + jsontext.encode_bytes(text) + _TAIL if text else b""
 
-    def on_part_end(self, event: PartEnd) -> bytes:
+    def on_part_end(self, event: ir.PartEnd) -> bytes:
         part, index = self._part, self._index
         self._part = None
         if self._waits:
-            if not (isinstance(part, Text | Reasoning) and NAME in event.metadata):
+            if not (isinstance(part, ir.Text | ir.Reasoning) and NAME in event.metadata):
                 return b""
             opened = self._open_text(part)
         else:
@@ -204,18 +190,18 @@ class StreamEncoder(StreamEncoderBase):
         last = self._last_deltas(part, event, index)
         return opened + last + _STOP % index
 
-    def _last_deltas(self, part: Part | None, event: PartEnd, index: int) -> bytes:
+    def _last_deltas(self, part: ir.Part | None, event: ir.PartEnd, index: int) -> bytes:
         match part:
-            case ToolCall():
+            case ir.ToolCall():
                 rest, self._input = self._input, None
                 if not rest or rest.strip() in ("", *_EMPTY_INPUT):
                     return b""
                 return self._prefix + jsontext.encode_bytes(rest) + _TAIL
-            case Text() | Reasoning():
-                own = merge_metadata(part.metadata, event.metadata).get(NAME, {})
+            case ir.Text() | ir.Reasoning():
+                own = ir.merge_metadata(part.metadata, event.metadata).get(NAME, {})
             case _:
                 return b""
-        if isinstance(part, Text):
+        if isinstance(part, ir.Text):
             return b"".join(
                 _delta(index, {"type": "citations_delta", "citation": citation})
                 for citation in own.get("citations", [])

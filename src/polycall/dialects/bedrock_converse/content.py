@@ -13,20 +13,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.bedrock_converse.media import KINDS, parse_media
 from polycall.dialects.bedrock_converse.names import NAME
-from polycall.ir import (
-    JSON,
-    Media,
-    Metadata,
-    Opaque,
-    Part,
-    Reasoning,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.calls import arguments_object, arguments_text
 from polycall.translation.wire import Reader, short_hash, unread
 
@@ -36,10 +27,10 @@ _RESULT_KEYS = frozenset({"toolUseId", "content", "status"})
 _SERVER = "server_tool_use"
 
 
-def with_cache_point(parts: list[Part], block: JSON) -> bool:
+def with_cache_point(parts: list[ir.Part], block: JSON) -> bool:
     """Mark the last part with the cache point that stands behind it; false where none can be."""
     last = parts[-1] if parts else None
-    if last is None or isinstance(last, Opaque | Reasoning):
+    if last is None or isinstance(last, ir.Opaque | ir.Reasoning):
         return False
     own = {**last.metadata.get(NAME, {}), CACHE_POINT: block[CACHE_POINT]}
     parts[-1] = replace(last, metadata={**last.metadata, NAME: own})
@@ -52,7 +43,7 @@ def cache_points(part: Any) -> list[JSON]:
     return [] if point is None else [{CACHE_POINT: point}]
 
 
-def parse_block(value: Any, position: int, path: str, reader: Reader) -> Part | None:
+def parse_block(value: Any, position: int, path: str, reader: Reader) -> ir.Part | None:
     """One block of a message; what the middle language has no part for is `Opaque`."""
     # Some relatives write a type beside the member that says the same.
     block = {
@@ -65,7 +56,7 @@ def parse_block(value: Any, position: int, path: str, reader: Reader) -> Part | 
     kind = next(iter(block))
     match kind:
         case "text":
-            return Text(reader.string(block["text"], f"{path}.text"))
+            return ir.Text(reader.string(block["text"], f"{path}.text"))
         case "image" | "document" | "video" | "audio":
             return parse_media(block, kind, path, reader)
         case "toolUse":
@@ -79,19 +70,19 @@ def parse_block(value: Any, position: int, path: str, reader: Reader) -> Part | 
         case "guardContent":
             return _guarded(block, path, reader)
         case _:
-            return Opaque(NAME, kind, block)
+            return ir.Opaque(NAME, kind, block)
 
 
-def _parse_call(block: JSON, position: int, path: str, reader: Reader) -> Part:
+def _parse_call(block: JSON, position: int, path: str, reader: Reader) -> ir.Part:
     where = f"{path}.toolUse"
     wire = reader.object(block["toolUse"], where)
     if wire.get("type") == _SERVER:
-        return Opaque(NAME, "toolUse", block)
+        return ir.Opaque(NAME, "toolUse", block)
     arguments_json = arguments_text(wire.get("input"))
     name = reader.get_string(wire, "name", where)
     more = unread(wire, _CALL_KEYS)
     call_id = reader.get_string(wire, "toolUseId", where)
-    return ToolCall(
+    return ir.ToolCall(
         id=call_id or "call_" + short_hash(str(position), name, arguments_json),
         name=name,
         arguments_json=arguments_json,
@@ -99,7 +90,7 @@ def _parse_call(block: JSON, position: int, path: str, reader: Reader) -> Part:
     )
 
 
-def _parse_result(block: JSON, path: str, reader: Reader) -> Part:
+def _parse_result(block: JSON, path: str, reader: Reader) -> ir.Part:
     where = f"{path}.toolResult"
     wire = reader.object(block["toolResult"], where)
     own: JSON = {}
@@ -108,20 +99,20 @@ def _parse_result(block: JSON, path: str, reader: Reader) -> Part:
     status = reader.get_string(wire, "status", where)
     if status and status != "error":
         own["status"] = status
-    content: list[Text | Media | Opaque] = []
+    content: list[ir.Text | ir.Media | ir.Opaque] = []
     for index, item in enumerate(reader.get_array(wire, "content", where)):
         place = f"{where}.content[{index}]"
         inner = reader.object(item, place)
         if "json" in inner:
             text = jsontext.encode(inner["json"])
-            content.append(Text(text, {NAME: {"json": True}}))
+            content.append(ir.Text(text, {NAME: {"json": True}}))
             continue
         part = parse_block(inner, index, place, reader)
-        if isinstance(part, Text | Media | Opaque):
+        if isinstance(part, ir.Text | ir.Media | ir.Opaque):
             content.append(part)
         elif part is not None:
-            content.append(Opaque(NAME, next(iter(inner)), inner))
-    return ToolResult(
+            content.append(ir.Opaque(NAME, next(iter(inner)), inner))
+    return ir.ToolResult(
         call_id=reader.get_string(wire, "toolUseId", where),
         content=content,
         is_error=status == "error",
@@ -129,19 +120,19 @@ def _parse_result(block: JSON, path: str, reader: Reader) -> Part:
     )
 
 
-def _parse_reasoning(block: JSON, path: str, reader: Reader) -> Part:
+def _parse_reasoning(block: JSON, path: str, reader: Reader) -> ir.Part:
     where = f"{path}.reasoningContent"
     wire = reader.object(block["reasoningContent"], where)
     if "redactedContent" in wire:
         data = reader.string(wire["redactedContent"], f"{where}.redactedContent")
-        return Reasoning("", {NAME: {"redacted": data}})
+        return ir.Reasoning("", {NAME: {"redacted": data}})
     inner = reader.get_object(wire, "reasoningText", where)
     text = reader.get_string(inner, "text", f"{where}.reasoningText")
     signature = reader.get_string(inner, "signature", f"{where}.reasoningText")
-    return Reasoning(text, {NAME: {"signature": signature} if signature else {}})
+    return ir.Reasoning(text, {NAME: {"signature": signature} if signature else {}})
 
 
-def _cited(block: JSON, path: str, reader: Reader) -> Part:
+def _cited(block: JSON, path: str, reader: Reader) -> ir.Part:
     where = f"{path}.citationsContent"
     wire = reader.object(block["citationsContent"], where)
     pieces = [
@@ -149,26 +140,26 @@ def _cited(block: JSON, path: str, reader: Reader) -> Part:
         for item in reader.get_array(wire, "content", where)
     ]
     citations = reader.get_array(wire, "citations", where)
-    return Text("".join(pieces), {NAME: {"citations": citations}})
+    return ir.Text("".join(pieces), {NAME: {"citations": citations}})
 
 
-def _guarded(block: JSON, path: str, reader: Reader) -> Part:
+def _guarded(block: JSON, path: str, reader: Reader) -> ir.Part:
     where = f"{path}.guardContent"
     wire = reader.object(block["guardContent"], where)
     text: Any = wire.get("text")
     if not isinstance(text, dict):
-        return Opaque(NAME, "guardContent", block)
+        return ir.Opaque(NAME, "guardContent", block)
     inner: JSON = text  # pyright: ignore[reportUnknownVariableType]
     said = reader.get_string(inner, "text", f"{where}.text")
     rest = {key: each for key, each in inner.items() if key != "text"}
-    return Text(said, {NAME: {"guard": rest}})
+    return ir.Text(said, {NAME: {"guard": rest}})
 
 
 # ---------------------------------------------------------------------------------------------
 # Part to wire
 
 
-def text_block(part: Text) -> JSON:
+def text_block(part: ir.Text) -> JSON:
     """A text, in the block that it came in."""
     own = part.metadata.get(NAME, {})
     if "citations" in own:
@@ -180,24 +171,24 @@ def text_block(part: Text) -> JSON:
     return {"text": part.text}
 
 
-def reasoning_block(part: Reasoning) -> JSON:
+def reasoning_block(part: ir.Reasoning) -> JSON:
     """A `reasoningContent` block."""
     own = part.metadata.get(NAME, {})
     if "redacted" in own:
         return {"reasoningContent": {"redactedContent": own["redacted"]}}
-    signature: Metadata | str = own.get("signature", "")
+    signature: ir.Metadata | str = own.get("signature", "")
     inner: JSON = {"text": part.text, **({"signature": signature} if signature else {})}
     return {"reasoningContent": {"reasoningText": inner}}
 
 
-def call_block(part: ToolCall, wire_id: str, wire_name: str) -> JSON:
+def call_block(part: ir.ToolCall, wire_id: str, wire_name: str) -> JSON:
     """A `toolUse` block; arguments that are no object are wrapped, as only objects fit."""
     arguments = arguments_object(part)
     fields: JSON = part.metadata.get(NAME, {}).get("fields", {})
     return {"toolUse": {"toolUseId": wire_id, "name": wire_name, "input": arguments, **fields}}
 
 
-def result_text_block(part: Text) -> JSON:
+def result_text_block(part: ir.Text) -> JSON:
     """A text of a result: as JSON where it came so."""
     if part.metadata.get(NAME, {}).get("json"):
         try:

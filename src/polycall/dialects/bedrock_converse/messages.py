@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall.dialects.bedrock_converse.content import (
     CACHE_POINT,
     cache_points,
@@ -29,18 +30,7 @@ from polycall.dialects.bedrock_converse.names import (
     NAME,
     TOOL_NAME_LENGTH_MAX,
 )
-from polycall.ir import (
-    JSON,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.calls import note_call
 from polycall.translation.foreign_words import result_media
 from polycall.translation.quirks import Quirks
@@ -56,16 +46,16 @@ MEDIA_BELOW = "[{} attached below]"
 # Wire to middle language
 
 
-def parse_system(value: Any) -> list[Message]:
+def parse_system(value: Any) -> list[ir.Message]:
     """The top-level `system`, one message for all blocks."""
     items = [] if value is None else reader.array(value, "system")
     parts = _parts(items, "system")
-    return [Message("system", parts)] if parts else []
+    return [ir.Message("system", parts)] if parts else []
 
 
-def parse_messages(value: Any) -> list[Message]:
+def parse_messages(value: Any) -> list[ir.Message]:
     """The `messages` array; results become a message of their own."""
-    messages: list[Message] = []
+    messages: list[ir.Message] = []
     names: dict[str, str] = {}
     for index, item in enumerate(reader.array(value, "messages")):
         path = f"messages[{index}]"
@@ -73,33 +63,33 @@ def parse_messages(value: Any) -> list[Message]:
         role = reader.get_choice(message, "role", path, ("user", "assistant", "system"))
         parts = _parts(reader.get_array(message, "content", path), f"{path}.content")
         if role == "assistant":
-            names.update((part.id, part.name) for part in parts if isinstance(part, ToolCall))
-            messages.append(Message("assistant", parts))
+            names.update((part.id, part.name) for part in parts if isinstance(part, ir.ToolCall))
+            messages.append(ir.Message("assistant", parts))
             continue
         if role == "system":
-            messages.append(Message("system", parts, metadata={NAME: {"place": "messages"}}))
+            messages.append(ir.Message("system", parts, metadata={NAME: {"place": "messages"}}))
             continue
-        results: list[Part] = [
+        results: list[ir.Part] = [
             replace(part, name=names.get(part.call_id, ""))
             for part in parts
-            if isinstance(part, ToolResult)
+            if isinstance(part, ir.ToolResult)
         ]
-        rest: list[Part] = [part for part in parts if not isinstance(part, ToolResult)]
+        rest: list[ir.Part] = [part for part in parts if not isinstance(part, ir.ToolResult)]
         own: JSON = {"apart": True} if messages and messages[-1].role in ("user", "tool") else {}
         metadata = {NAME: own} if own else {}
         if results:
-            messages.append(Message("tool", results, metadata=metadata))
+            messages.append(ir.Message("tool", results, metadata=metadata))
         if rest or not results:
-            messages.append(Message("user", rest, metadata={} if results else metadata))
+            messages.append(ir.Message("user", rest, metadata={} if results else metadata))
     return messages
 
 
-def _parts(items: list[Any], path: str) -> list[Part]:
-    parts: list[Part] = []
+def _parts(items: list[Any], path: str) -> list[ir.Part]:
+    parts: list[ir.Part] = []
     for index, item in enumerate(items):
         part = parse_block(item, index, f"{path}[{index}]", reader)
         is_mark = (
-            isinstance(part, Opaque)
+            isinstance(part, ir.Opaque)
             and part.kind == CACHE_POINT
             and with_cache_point(parts, part.data)
         )
@@ -124,15 +114,15 @@ class MessagesRenderer:
         self._quirks = quirks
         self._documents: set[str] = set()
         self._wire_ids: set[str] = set()
-        self._open: list[tuple[ToolCall, str]] = []  # calls of the last turn without a result
+        self._open: list[tuple[ir.ToolCall, str]] = []  # calls of the last turn without a result
         self._wire: list[JSON] = []
         self._trailing: list[JSON] = []  # media of results, which follow them
 
-    def system(self, messages: list[Message]) -> list[JSON]:
+    def system(self, messages: list[ir.Message]) -> list[JSON]:
         """The top-level `system`."""
         return [block for message in messages for block in self._blocks(message)]
 
-    def messages(self, messages: list[Message]) -> list[JSON]:
+    def messages(self, messages: list[ir.Message]) -> list[JSON]:
         """The `messages` array."""
         for message in messages:
             self._note_name(message)
@@ -163,34 +153,34 @@ class MessagesRenderer:
         else:
             self._wire.append({"role": role, "content": blocks})
 
-    def _note_name(self, message: Message) -> None:
+    def _note_name(self, message: ir.Message) -> None:
         if message.name:
             self._losses.drop("messages.name", "this wire has no names of participants")
 
     # Assistant turns
 
-    def _assistant(self, message: Message) -> None:
+    def _assistant(self, message: ir.Message) -> None:
         self._close_turn()
         blocks: list[JSON] = []
         for part in message.parts:
-            if isinstance(part, ToolCall):
+            if isinstance(part, ir.ToolCall):
                 blocks.append(self._call(part))
                 blocks.extend(cache_points(part))
-            elif isinstance(part, Reasoning):
+            elif isinstance(part, ir.Reasoning):
                 if self._keeps(part):
                     blocks.append(reasoning_block(part))
                 else:
                     self._losses.drop_state("reasoning", "without a signature of this wire's")
-            elif isinstance(part, Media) and NAME not in part.metadata:
+            elif isinstance(part, ir.Media) and NAME not in part.metadata:
                 self._losses.emulate("assistant.media", "what the model made is in a user message")
                 if (block := self._media(part)) is not None:
                     self._trailing.append(block)
             elif (block := self._block(part, "assistant")) is not None:
                 blocks.append(block)
-                blocks.extend(() if isinstance(part, Opaque) else cache_points(part))
+                blocks.extend(() if isinstance(part, ir.Opaque) else cache_points(part))
         self._add("assistant", blocks)
 
-    def _keeps(self, part: Reasoning) -> bool:
+    def _keeps(self, part: ir.Reasoning) -> bool:
         own = part.metadata.get(NAME)
         if own is None:
             return False
@@ -198,7 +188,7 @@ class MessagesRenderer:
             return True
         return self._quirks.reasoning_replay in ("as_written", "with_calls", "always")
 
-    def _call(self, call: ToolCall) -> JSON:
+    def _call(self, call: ir.ToolCall) -> JSON:
         note_call(call, self._losses)
         wire_id = self._wire_id(call)
         self._open.append((call, wire_id))
@@ -206,7 +196,7 @@ class MessagesRenderer:
         self.called[name] = call.name
         return call_block(call, wire_id, name)
 
-    def _wire_id(self, call: ToolCall) -> str:
+    def _wire_id(self, call: ir.ToolCall) -> str:
         found = call.id
         if not re.fullmatch(self._quirks.call_id_pattern or CALL_ID, found):
             digest = hashlib.sha256(found.encode("utf-8", "surrogatepass")).hexdigest()
@@ -222,10 +212,10 @@ class MessagesRenderer:
 
     # What follows a turn
 
-    def _results(self, message: Message) -> None:
+    def _results(self, message: ir.Message) -> None:
         blocks: list[JSON] = []
         for part in message.parts:
-            if isinstance(part, ToolResult):
+            if isinstance(part, ir.ToolResult):
                 wire_id = self._answered(part)
                 if wire_id:
                     blocks.append(self._result(wire_id, part))
@@ -234,7 +224,7 @@ class MessagesRenderer:
                 self._trailing.append(block)
         self._add("user", blocks, apart="apart" in message.metadata.get(NAME, {}))
 
-    def _answered(self, result: ToolResult) -> str:
+    def _answered(self, result: ir.ToolResult) -> str:
         for position, (call, wire_id) in enumerate(self._open):
             if call.id == result.call_id:
                 del self._open[position]
@@ -243,14 +233,14 @@ class MessagesRenderer:
         self._losses.drop("orphan_tool_result", detail)
         return ""
 
-    def _result(self, wire_id: str, result: ToolResult) -> JSON:
+    def _result(self, wire_id: str, result: ir.ToolResult) -> JSON:
         own = result.metadata.get(NAME, {})
         content: list[JSON] = []
         for part in result.content:
             block: JSON | str | None
-            if isinstance(part, Text):
+            if isinstance(part, ir.Text):
                 block = result_text_block(part) if part.text or NAME in part.metadata else None
-            elif isinstance(part, Media):
+            elif isinstance(part, ir.Media):
                 block = self._result_media(part)
             else:
                 block = dict(part.data)
@@ -265,7 +255,7 @@ class MessagesRenderer:
             wire["status"] = own["status"]
         return {"toolResult": wire}
 
-    def _result_media(self, part: Media) -> JSON | None:
+    def _result_media(self, part: ir.Media) -> JSON | None:
         block = result_media(part, self._losses, lambda losses: self._media(part, losses))
         if isinstance(block, str):
             return {"text": block}
@@ -294,7 +284,7 @@ class MessagesRenderer:
         self._add("user", self._trailing)
         self._trailing = []
 
-    def _user(self, message: Message) -> None:
+    def _user(self, message: ir.Message) -> None:
         blocks = self._blocks(message)
         apart = "apart" in message.metadata.get(NAME, {})
         if self._open and blocks:
@@ -304,7 +294,7 @@ class MessagesRenderer:
             self._trailing = []
         self._add("user", blocks, apart=apart)
 
-    def _late_system(self, message: Message) -> None:
+    def _late_system(self, message: ir.Message) -> None:
         blocks = self._blocks(message)
         if not blocks:
             return
@@ -318,33 +308,33 @@ class MessagesRenderer:
 
     # Parts
 
-    def _blocks(self, message: Message) -> list[JSON]:
+    def _blocks(self, message: ir.Message) -> list[JSON]:
         blocks: list[JSON] = []
         for part in message.parts:
             if (block := self._block(part, message.role)) is not None:
                 blocks.append(block)
-                blocks.extend(() if isinstance(part, Opaque) else cache_points(part))
+                blocks.extend(() if isinstance(part, ir.Opaque) else cache_points(part))
         return blocks
 
-    def _block(self, part: Part, role: str) -> JSON | None:
+    def _block(self, part: ir.Part, role: str) -> JSON | None:
         match part:
-            case Text():
+            case ir.Text():
                 is_kept = self._is_own or part.text.strip() or NAME in part.metadata
                 return text_block(part) if is_kept else None
-            case Opaque():
+            case ir.Opaque():
                 return dict(part.data)  # only this dialect's are left
-            case Media():
+            case ir.Media():
                 return self._media(part)
-            case Refusal():
+            case ir.Refusal():
                 self._losses.emulate("refusal", "sent as text")
                 return {"text": part.text} if part.text else None
-            case Reasoning() | ToolCall():
+            case ir.Reasoning() | ir.ToolCall():
                 self._losses.drop(f"messages.{role}", "only assistants think and call tools")
                 return None
-            case ToolResult():
+            case ir.ToolResult():
                 return None
 
-    def _media(self, part: Media, losses: Losses | None = None) -> JSON | None:
+    def _media(self, part: ir.Media, losses: Losses | None = None) -> JSON | None:
         block = render_media(part, self._documents, is_own=self._is_own)
         if isinstance(block, str):
             (losses or self._losses).refuse(part.kind, block, path="messages")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from polycall import ir
 from polycall.dialects.bedrock_converse.content import (
     call_block,
     parse_block,
@@ -14,29 +15,13 @@ from polycall.dialects.bedrock_converse.errors import is_error, parse_error
 from polycall.dialects.bedrock_converse.media import render_media
 from polycall.dialects.bedrock_converse.names import NAME
 from polycall.dialects.bedrock_converse.usage import parse_usage, render_usage
-from polycall.ir import (
-    JSON,
-    FinishReason,
-    Media,
-    Message,
-    Metadata,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Request,
-    Response,
-    Text,
-    ToolCall,
-    ToolResult,
-    unified_finish,
-)
+from polycall.ir import JSON
 from polycall.translation.calls import unique_calls
 from polycall.translation.failures import failed_end
 from polycall.translation.wire import response_reader
 
 _READ = frozenset({"output", "stopReason", "usage"})
-_FINISH: dict[str, FinishReason] = {
+_FINISH: dict[str, ir.FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "tool_use": "tool_calls",
@@ -49,7 +34,7 @@ _FINISH: dict[str, FinishReason] = {
     "malformed_model_output": "error",
     "malformed_tool_use": "error",
 }
-_STOP: dict[FinishReason, str] = {
+_STOP: dict[ir.FinishReason, str] = {
     "stop": "end_turn",
     "tool_calls": "tool_use",
     "length": "max_tokens",
@@ -60,7 +45,7 @@ _STOP: dict[FinishReason, str] = {
 }
 
 
-def parse_response(body: JSON) -> Response:
+def parse_response(body: JSON) -> ir.Response:
     """A Converse answer.  One that is an error, whatever its HTTP status was, raises it."""
     reader = response_reader
     body = reader.object(body, "")
@@ -75,11 +60,11 @@ def parse_response(body: JSON) -> Response:
     raw = reader.get_string(body, "stopReason", "")
     if (failure := failed_end(raw)) is not None:
         raise failure
-    has_calls = any(isinstance(part, ToolCall) for part in parts)
-    return Response(
+    has_calls = any(isinstance(part, ir.ToolCall) for part in parts)
+    return ir.Response(
         id="",
         model="",
-        message=Message("assistant", parts),
+        message=ir.Message("assistant", parts),
         finish_reason=finish_reason(raw, has_calls=has_calls),
         raw_finish_reason=raw,
         usage=parse_usage(body.get("usage"), body.get("serviceTier")),
@@ -87,28 +72,28 @@ def parse_response(body: JSON) -> Response:
     )
 
 
-def finish_reason(raw: str, *, has_calls: bool) -> FinishReason:
+def finish_reason(raw: str, *, has_calls: bool) -> ir.FinishReason:
     """The reason that a wire word means; a word that is not known is no normal end."""
-    known: FinishReason = "stop" if raw == "" else "error"
-    return unified_finish(_FINISH.get(raw, known), has_calls=has_calls)
+    known: ir.FinishReason = "stop" if raw == "" else "error"
+    return ir.unified_finish(_FINISH.get(raw, known), has_calls=has_calls)
 
 
-def own_metadata(fields: JSON) -> Metadata:
+def own_metadata(fields: JSON) -> ir.Metadata:
     """The fields to be kept."""
     kept = {key: value for key, value in fields.items() if value is not None}
     return {NAME: kept} if kept else {}
 
 
-def stop_reason(finish: FinishReason, raw: str) -> str:
+def stop_reason(finish: ir.FinishReason, raw: str) -> str:
     """The wire's word; a call is always `tool_use`, since clients look for that."""
     if finish == "tool_calls":
         return "tool_use"
-    if raw in _FINISH and unified_finish(_FINISH[raw], has_calls=False) == finish:
+    if raw in _FINISH and ir.unified_finish(_FINISH[raw], has_calls=False) == finish:
         return raw if raw not in ("refusal", "pause_turn") else _STOP[finish]
     return _STOP[finish]
 
 
-def render_response(response: Response, request: Request | None = None) -> JSON:
+def render_response(response: ir.Response, request: ir.Request | None = None) -> JSON:
     """The body for a client of this dialect; `request` says nothing it needs."""
     del request
     own: JSON = dict(response.metadata.get(NAME, {}))
@@ -125,22 +110,22 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
     }
 
 
-def answer_block(part: Part) -> JSON | None:
+def answer_block(part: ir.Part) -> JSON | None:
     """The block of a part of an answer; `None` where this wire has nothing for it."""
     match part:
-        case Text():
+        case ir.Text():
             has_own = NAME in part.metadata
             return text_block(part) if part.text or has_own or not part.metadata else None
-        case Refusal():
+        case ir.Refusal():
             return {"text": part.text} if part.text else None
-        case Reasoning():
+        case ir.Reasoning():
             return reasoning_block(part) if part.text or NAME in part.metadata else None
-        case ToolCall():
+        case ir.ToolCall():
             return call_block(part, part.id, part.name)
-        case Media():
+        case ir.Media():
             block: Any = render_media(part, set())
             return {"text": f"[{part.kind} left out: {block}]"} if isinstance(block, str) else block
-        case Opaque():
+        case ir.Opaque():
             return part.data if part.dialect == NAME else None
-        case ToolResult():
+        case ir.ToolResult():
             return None

@@ -14,6 +14,7 @@ import binascii
 from collections.abc import Iterator
 from typing import Any
 
+from polycall import ir
 from polycall._support.event_stream import EventMessage, EventStreamReader
 from polycall.dialects.bedrock_converse.errors import is_error, parse_error
 from polycall.dialects.bedrock_converse.names import NAME
@@ -24,18 +25,7 @@ from polycall.dialects.bedrock_converse.response import (
 )
 from polycall.dialects.bedrock_converse.usage import parse_usage
 from polycall.errors import ProtocolError, TruncatedError
-from polycall.ir import (
-    JSON,
-    Metadata,
-    Opaque,
-    Part,
-    Reasoning,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    ToolCall,
-    Usage,
-)
+from polycall.ir import JSON
 from polycall.translation.calls import unique_id
 from polycall.translation.failures import failed_end
 from polycall.translation.sse import Frame, text_of
@@ -97,7 +87,7 @@ class StreamDecoder(StreamDecoderBase):
         """AWS's framing begins with a length, which no text does."""
         return _EventFrames(self.event_bytes_max) if head[:1] == b"\0" else super().framing(head)
 
-    def usage_so_far(self) -> Usage:
+    def usage_so_far(self) -> ir.Usage:
         """What `metadata` told."""
         return parse_usage(self._usage, self._tier)
 
@@ -125,7 +115,7 @@ class StreamDecoder(StreamDecoderBase):
             case "contentBlockStop":
                 self._end_block()
             case "messageStart":
-                self.out.start(ResponseStart())
+                self.out.start(ir.ResponseStart())
             case "messageStop":
                 self._stop = reader.get_string(data, "stopReason", "messageStop")
                 if (failure := failed_end(self._stop)) is not None:
@@ -162,10 +152,10 @@ class StreamDecoder(StreamDecoderBase):
 
     def _end(self) -> None:
         self._end_block()
-        self.out.start(ResponseStart())
+        self.out.start(ir.ResponseStart())
         raw = self._stop or ""
         self.out.end(
-            ResponseEnd(
+            ir.ResponseEnd(
                 finish_reason=finish_reason(raw, has_calls=self._has_calls),
                 raw_finish_reason=raw,
                 usage=self.usage_so_far(),
@@ -195,11 +185,11 @@ class StreamDecoder(StreamDecoderBase):
         more = unread(wire, ("toolUseId", "name"))
         call_id = reader.get_string(wire, "toolUseId", path) or f"call_{self._index}"
         name = reader.get_string(wire, "name", path)
-        metadata: Metadata = {NAME: {"fields": more}} if more else {}
-        self._open(ToolCall(unique_id(call_id, self._ids), name, "", metadata=metadata))
+        metadata: ir.Metadata = {NAME: {"fields": more}} if more else {}
+        self._open(ir.ToolCall(unique_id(call_id, self._ids), name, "", metadata=metadata))
 
-    def _open(self, part: Part) -> None:
-        self.out.start(ResponseStart())
+    def _open(self, part: ir.Part) -> None:
+        self.out.start(ir.ResponseStart())
         self.out.open(part)
 
     def _on_delta(self, data: JSON) -> None:
@@ -212,27 +202,27 @@ class StreamDecoder(StreamDecoderBase):
             self._opaque["deltas"].append(delta)
             return
         if "text" in delta:
-            self._grow(Text(""), reader.string(delta["text"], "contentBlockDelta.delta.text"))
+            self._grow(ir.Text(""), reader.string(delta["text"], "contentBlockDelta.delta.text"))
         elif "toolUse" in delta:
-            if not isinstance(self.out.open_part, ToolCall):
+            if not isinstance(self.out.open_part, ir.ToolCall):
                 raise ProtocolError("a call's input without its start", path="contentBlockDelta")
             wire = reader.object(delta["toolUse"], "contentBlockDelta.delta.toolUse")
             self.out.delta(reader.get_string(wire, "input", "contentBlockDelta.delta.toolUse"))
         elif "reasoningContent" in delta:
             self._on_reasoning(reader.object(delta["reasoningContent"], "contentBlockDelta.delta"))
         elif "citation" in delta:
-            if not isinstance(self.out.open_part, Text):
-                self._open(Text(""))
+            if not isinstance(self.out.open_part, ir.Text):
+                self._open(ir.Text(""))
             self._own.setdefault("citations", []).append(delta["citation"])
 
-    def _grow(self, part: Part, text: str) -> None:
+    def _grow(self, part: ir.Part, text: str) -> None:
         if type(self.out.open_part) is not type(part):
             self._open(part)
         self.out.delta(text)
 
     def _on_reasoning(self, wire: JSON) -> None:
         path = "contentBlockDelta.delta.reasoningContent"
-        self._grow(Reasoning(""), reader.get_string(wire, "text", path))
+        self._grow(ir.Reasoning(""), reader.get_string(wire, "text", path))
         if signature := reader.get_string(wire, "signature", path):
             self._own["signature"] = self._own.get("signature", "") + signature
         if data := reader.get_string(wire, "redactedContent", path):
@@ -243,10 +233,10 @@ class StreamDecoder(StreamDecoderBase):
 
     def _end_block(self) -> None:
         if self._opaque is not None:
-            self.out.start(ResponseStart())
+            self.out.start(ir.ResponseStart())
             kind = next(iter(self._opaque["start"]))
-            self.out.whole(Opaque(NAME, kind, _assembled(self._opaque)))
-        elif isinstance(self.out.open_part, Reasoning):
+            self.out.whole(ir.Opaque(NAME, kind, _assembled(self._opaque)))
+        elif isinstance(self.out.open_part, ir.Reasoning):
             if self._redacted:
                 self._own["redacted"] = base64.b64encode(b"".join(self._redacted)).decode()
             # The key says whose thought it is, also where nothing signs it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall._support.event_stream import event as event_frame
 from polycall._support.event_stream import exception
@@ -12,21 +13,7 @@ from polycall.dialects.bedrock_converse.names import NAME
 from polycall.dialects.bedrock_converse.response import answer_block, stop_reason
 from polycall.dialects.bedrock_converse.usage import render_usage
 from polycall.errors import PolycallError
-from polycall.ir import (
-    JSON,
-    Media,
-    Opaque,
-    Part,
-    PartEnd,
-    Reasoning,
-    Refusal,
-    Request,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    ToolCall,
-    merge_metadata,
-)
+from polycall.ir import JSON
 from polycall.translation.stream import StreamEncoderBase
 
 _IN_STOP = "additionalModelResponseFields"
@@ -38,11 +25,11 @@ class StreamEncoder(StreamEncoderBase):
     A part that has no block (another vendor's state without text) leaves no gap.
     """
 
-    def __init__(self, request: Request | None = None) -> None:
+    def __init__(self, request: ir.Request | None = None) -> None:
         del request  # this wire's answers do not depend on what was asked
         self._began_at = time.monotonic()
         self._index = 0
-        self._part: Part | None = None
+        self._part: ir.Part | None = None
         self._has_block = False
         self._kept: JSON = {}
 
@@ -51,27 +38,27 @@ class StreamEncoder(StreamEncoderBase):
         kind, payload = stream_exception(error)
         return exception(kind, jsontext.encode_bytes(payload))
 
-    def on_start(self, event: ResponseStart) -> bytes:
+    def on_start(self, event: ir.ResponseStart) -> bytes:
         """The message begins, with nothing but its role."""
         self._kept = dict(event.metadata.get(NAME, {}))
         return _event("messageStart", {"role": "assistant"})
 
-    def on_part(self, part: Part) -> bytes:
+    def on_part(self, part: ir.Part) -> bytes:
         self._part, self._has_block = part, False
         match part:
-            case ToolCall():
+            case ir.ToolCall():
                 self._has_block = True
                 fields: JSON = part.metadata.get(NAME, {}).get("fields", {})
                 start = {"toolUse": {"toolUseId": part.id, "name": part.name, **fields}}
                 return self._block("contentBlockStart", {"start": start})
-            case Media() | Opaque():
+            case ir.Media() | ir.Opaque():
                 return self._whole(part)
-            case Text() | Refusal() | Reasoning():
+            case ir.Text() | ir.Refusal() | ir.Reasoning():
                 return self.on_delta(part.text) if part.text else b""
             case _:
                 return b""
 
-    def _whole(self, part: Media | Opaque) -> bytes:
+    def _whole(self, part: ir.Media | ir.Opaque) -> bytes:
         block = answer_block(part)
         if block is None:
             return b""
@@ -97,17 +84,17 @@ class StreamEncoder(StreamEncoderBase):
 
     def on_delta(self, text: str) -> bytes:
         self._has_block = True
-        if isinstance(self._part, ToolCall):
+        if isinstance(self._part, ir.ToolCall):
             return self._block("contentBlockDelta", {"delta": {"toolUse": {"input": text}}})
-        if isinstance(self._part, Reasoning):
+        if isinstance(self._part, ir.Reasoning):
             return self._block("contentBlockDelta", {"delta": {"reasoningContent": {"text": text}}})
         return self._block("contentBlockDelta", {"delta": {"text": text}})
 
-    def on_part_end(self, event: PartEnd) -> bytes:
+    def on_part_end(self, event: ir.PartEnd) -> bytes:
         part, pieces = self._part, b""
         self._part = None
-        if isinstance(part, Reasoning | Text):
-            own = merge_metadata(part.metadata, event.metadata).get(NAME, {})
+        if isinstance(part, ir.Reasoning | ir.Text):
+            own = ir.merge_metadata(part.metadata, event.metadata).get(NAME, {})
             for key, name in (("signature", "signature"), ("redacted", "redactedContent")):
                 if own.get(key):
                     self._has_block = True
@@ -122,7 +109,7 @@ class StreamEncoder(StreamEncoderBase):
         self._index += 1
         return pieces
 
-    def on_end(self, event: ResponseEnd) -> bytes:
+    def on_end(self, event: ir.ResponseEnd) -> bytes:
         kept = {**self._kept, **event.metadata.get(NAME, {})}
         stop: JSON = {"stopReason": stop_reason(event.finish_reason, event.raw_finish_reason)}
         if _IN_STOP in kept:

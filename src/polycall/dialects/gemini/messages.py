@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.gemini.content import (
     NAME,
@@ -15,18 +16,7 @@ from polycall.dialects.gemini.content import (
     wire_fields,
 )
 from polycall.dialects.gemini.tools import ToolsRenderer
-from polycall.ir import (
-    JSON,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.calls import arguments_object, note_call
 from polycall.translation.conversation import Beginnings, last_turn
 from polycall.translation.foreign_words import file_text, is_office_file, result_media
@@ -38,7 +28,7 @@ SENTINEL = "skip_thought_signature_validator"
 _NO_RESULT = "no result: the call was interrupted"
 
 
-def render_system(messages: Sequence[Message], renderer: MessagesRenderer) -> JSON | None:
+def render_system(messages: Sequence[ir.Message], renderer: MessagesRenderer) -> JSON | None:
     """`systemInstruction` of the leading system messages."""
     parts = [part for message in messages for part in renderer.parts(message.parts)]
     if not parts:
@@ -55,11 +45,11 @@ class MessagesRenderer:
         self._losses = losses
         self._quirks = quirks
         self._contents: list[JSON] = []
-        self._open: list[ToolCall] = []  # calls of the turn that is waiting for results
+        self._open: list[ir.ToolCall] = []  # calls of the turn that is waiting for results
         self._is_first_call = True
 
     def contents(
-        self, messages: Sequence[Message], known: dict[Any, Any] | None = None
+        self, messages: Sequence[ir.Message], known: dict[Any, Any] | None = None
     ) -> list[JSON]:
         """All contents; `known` has what was made of a beginning.
 
@@ -88,7 +78,7 @@ class MessagesRenderer:
             self._contents.append({"role": "user", "parts": [{"text": " "}]})
         return self._contents
 
-    def _turns(self, messages: Sequence[Message]) -> None:
+    def _turns(self, messages: Sequence[ir.Message]) -> None:
         for is_model, group in itertools.groupby(messages, lambda item: item.role == "assistant"):
             turns = list(group)
             if is_model:
@@ -101,14 +91,14 @@ class MessagesRenderer:
                 if message.role != "tool":
                     self._user(message)
 
-    def parts(self, parts: Sequence[Part]) -> list[JSON]:
+    def parts(self, parts: Sequence[ir.Part]) -> list[JSON]:
         """The wire's parts of one message, without results."""
         rendered = (self._part(part) for part in parts)
         return [wire for wire in rendered if wire is not None]
 
     # Turns
 
-    def _user(self, message: Message) -> None:
+    def _user(self, message: ir.Message) -> None:
         own = message.metadata.get(NAME, {})
         if message.role == "system":
             self._losses.emulate("system", "a later system message is sent as user text")
@@ -127,33 +117,33 @@ class MessagesRenderer:
     def _add(self, role: str, parts: list[JSON]) -> None:
         self._contents.append({"role": role, "parts": parts} if role else {"parts": parts})
 
-    def _assistant(self, message: Message) -> None:
+    def _assistant(self, message: ir.Message) -> None:
         parts = self.parts(message.parts)
         self._open.extend(message.tool_calls)
         if parts:
             self._add(message.metadata.get(NAME, {}).get("role", "model"), parts)
 
-    def _part(self, part: Part) -> JSON | None:
+    def _part(self, part: ir.Part) -> JSON | None:
         match part:
-            case Text():
+            case ir.Text():
                 own = own_of(part)
                 is_said = part.text or own is not None
                 return {"text": part.text, **wire_fields(own)} if is_said else None
-            case Reasoning():
+            case ir.Reasoning():
                 return self._reasoning(part)
-            case ToolCall():
+            case ir.ToolCall():
                 return self._call(part)
-            case Media():
+            case ir.Media():
                 return _media_part(part, self._losses)
-            case Refusal():
+            case ir.Refusal():
                 self._losses.emulate("refusal", "sent as text")
                 return {"text": part.text} if part.text else None
-            case Opaque():
+            case ir.Opaque():
                 return dict(part.data)  # only this dialect's are left
-            case ToolResult():
+            case ir.ToolResult():
                 return None
 
-    def _reasoning(self, part: Reasoning) -> JSON | None:
+    def _reasoning(self, part: ir.Reasoning) -> JSON | None:
         own = own_of(part)
         if own is None:
             self._losses.drop_state("reasoning", "thoughts of another provider do not follow")
@@ -161,7 +151,7 @@ class MessagesRenderer:
         beside = wire_fields(own)
         return {"text": part.text, "thought": True, **beside} if part.text or beside else None
 
-    def _call(self, call: ToolCall) -> JSON:
+    def _call(self, call: ir.ToolCall) -> JSON:
         note_call(call, self._losses)
         name = self._tools.name(call.name, call.namespace)
         wire = render_call(call, name, arguments_object(call), with_id=self._quirks.call_ids)
@@ -173,7 +163,7 @@ class MessagesRenderer:
             wire["thoughtSignature"] = SENTINEL
         return wire
 
-    def _result_media(self, part: Media) -> JSON | str:
+    def _result_media(self, part: ir.Media) -> JSON | str:
         # Google refuses types that it does not know, and takes plain text as a file.
         if own_of(part) is None and part.media_type != "text/plain":
             text = file_text(part)
@@ -186,13 +176,13 @@ class MessagesRenderer:
 
     # Results
 
-    def _results(self, turns: Sequence[Message]) -> None:
+    def _results(self, turns: Sequence[ir.Message]) -> None:
         """One content with a result for each open call, from all messages before the next turn."""
-        given: dict[str, list[ToolResult]] = {}
+        given: dict[str, list[ir.ToolResult]] = {}
         role = "user"
         for message in turns:
             for part in message.parts:
-                if isinstance(part, ToolResult):
+                if isinstance(part, ir.ToolResult):
                     given.setdefault(part.call_id, []).append(part)
                     role = message.metadata.get(NAME, {}).get("role", role)
         parts: list[JSON] = []
@@ -203,7 +193,7 @@ class MessagesRenderer:
                 result = waiting.pop(0)
             else:
                 self._losses.emulate("orphan_tool_call", "a call without a result gets an error")
-                result = ToolResult(call.id, [Text(_NO_RESULT)], is_error=True)
+                result = ir.ToolResult(call.id, [ir.Text(_NO_RESULT)], is_error=True)
             parts.append(self._result(result, call, media))
         self._open = []
         if parts:
@@ -213,7 +203,7 @@ class MessagesRenderer:
         if any(given.values()):
             self._losses.drop("orphan_tool_result", "a result without its call is left out")
 
-    def _result(self, result: ToolResult, call: ToolCall, media: list[JSON]) -> JSON:
+    def _result(self, result: ir.ToolResult, call: ir.ToolCall, media: list[JSON]) -> JSON:
         own = result.metadata.get(NAME)
         wire: JSON = {}
         sends_id = call.id and not (call.metadata.get(NAME) or {}).get("no_id")
@@ -222,7 +212,7 @@ class MessagesRenderer:
         if sends_id and self._quirks.call_ids:
             wire["id"] = result.call_id
         wire["name"] = self._tools.name(call.name, call.namespace)
-        texts = [part.text for part in result.content if isinstance(part, Text)]
+        texts = [part.text for part in result.content if isinstance(part, ir.Text)]
         attached = self._attached(result, texts, media)
         wire["response"] = _response(texts, result.is_error, (own or {}).get("shape", ""))
         if attached:
@@ -232,13 +222,13 @@ class MessagesRenderer:
             **wire_fields(own),
         }
 
-    def _attached(self, result: ToolResult, texts: list[str], media: list[JSON]) -> list[JSON]:
+    def _attached(self, result: ir.ToolResult, texts: list[str], media: list[JSON]) -> list[JSON]:
         """What stands alongside the text of a result; else it follows, and the text says so."""
         attached: list[JSON] = []
         for part in result.content:
-            if isinstance(part, Text):
+            if isinstance(part, ir.Text):
                 continue
-            wire = self._result_media(part) if isinstance(part, Media) else dict(part.data)
+            wire = self._result_media(part) if isinstance(part, ir.Media) else dict(part.data)
             if isinstance(wire, str):
                 texts.append(wire)
             elif "text" in wire:
@@ -247,13 +237,13 @@ class MessagesRenderer:
                 attached.append(wire)
             else:
                 self._losses.emulate("tool_result.media", "sent in a user turn behind the results")
-                kind = part.kind if isinstance(part, Media) else "file"
+                kind = part.kind if isinstance(part, ir.Media) else "file"
                 texts.append(f"[{kind} attached below]")
                 media.append(wire)
         return attached
 
 
-def _media_part(part: Media, losses: Losses) -> JSON | None:
+def _media_part(part: ir.Media, losses: Losses) -> JSON | None:
     wire = render_media(part)
     if wire is None:
         losses.refuse("file_id", "a file that is stored at another provider", path="messages")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from polycall import ir
 from polycall.dialects.gemini.content import (
     NAME,
     beside_of,
@@ -17,18 +18,7 @@ from polycall.dialects.gemini.content import (
     parse_media,
     parse_part,
 )
-from polycall.ir import (
-    JSON,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    Role,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.conversation import end_of_beginning, known_of, like
 from polycall.translation.wire import Path, short_hash, unread
 from polycall.translation.wire import request_reader as reader
@@ -36,15 +26,15 @@ from polycall.translation.wire import request_reader as reader
 _USER_ROLES = frozenset({"user", "function", "tool"})
 
 
-def parse_system(value: Any) -> list[Message]:
+def parse_system(value: Any) -> list[ir.Message]:
     """The system message, if there is one."""
     if value is None:
         return []
     path = "systemInstruction"
     if isinstance(value, str):
-        return [Message("system", [Text(value)])] if value else []
+        return [ir.Message("system", [ir.Text(value)])] if value else []
     content = reader.object(value, path)
-    parts: list[Part] = []
+    parts: list[ir.Part] = []
     mint = _History().mint
     for position, item in enumerate(one_or_many(content.get("parts"), f"{path}.parts", reader)):
         where = f"{path}.parts[{position}]"
@@ -54,16 +44,16 @@ def parse_system(value: Any) -> list[Message]:
     if not parts:
         return []
     role = reader.get_string(content, "role", path)
-    return [Message("system", parts, metadata={NAME: {"role": role}} if role else {})]
+    return [ir.Message("system", parts, metadata={NAME: {"role": role}} if role else {})]
 
 
-def parse_contents(value: Any) -> list[Message]:
+def parse_contents(value: Any) -> list[ir.Message]:
     """All messages; results stand directly behind the turn whose calls they answer.
 
     Of a conversation only the contents that are new are read.
     """
     if isinstance(value, str):
-        return [Message("user", [Text(value)])]
+        return [ir.Message("user", [ir.Text(value)])]
     items = one_or_many(value, "contents", reader)
     known, end = known_of(items), end_of_beginning(items)
     count, before = (0, None) if known is None else known.get(_History, (0, None))
@@ -81,13 +71,13 @@ def parse_contents(value: Any) -> list[Message]:
 class _Draft:
     """A message that may still grow."""
 
-    def __init__(self, role: Role, own: JSON) -> None:
-        self.role: Role = role
-        self.parts: list[Part] = []
+    def __init__(self, role: ir.Role, own: JSON) -> None:
+        self.role: ir.Role = role
+        self.parts: list[ir.Part] = []
         self.own = own
 
-    def message(self) -> Message:
-        return Message(self.role, self.parts, metadata={NAME: self.own} if self.own else {})
+    def message(self) -> ir.Message:
+        return ir.Message(self.role, self.parts, metadata={NAME: self.own} if self.own else {})
 
     def copied(self) -> _Draft:
         """The same, which may grow without it."""
@@ -101,10 +91,10 @@ class _History:
 
     def __init__(self, before: _History | None = None) -> None:
         """`before` is the history of the first contents, which stays as it is."""
-        self._fixed: list[Message] = []  # what comes later changes none of them
+        self._fixed: list[ir.Message] = []  # what comes later changes none of them
         self.drafts: list[_Draft] = []
         self._calls = 0  # of the whole conversation: calls without an id are numbered
-        self._open: list[ToolCall] = []  # calls of the last turn without a result
+        self._open: list[ir.ToolCall] = []  # calls of the last turn without a result
         self._place = 0  # where results of the last turn stand
         self._results: _Draft | None = None
         if before is not None:
@@ -115,7 +105,7 @@ class _History:
             if before._results is not None:
                 self._results = self.drafts[before.drafts.index(before._results)]
 
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[ir.Message]:
         """The conversation so far."""
         return [*self._fixed, *(draft.message() for draft in self.drafts)]
 
@@ -156,7 +146,7 @@ class _History:
         for position, wire in enumerate(parts):
             where = f"{path}.parts[{position}]"
             part = parse_part(wire, where, reader, self.mint)
-            if isinstance(part, ToolCall):
+            if isinstance(part, ir.ToolCall):
                 self._calls += 1
                 self._open.append(part)
             if part is not None and position == 0 and is_further:
@@ -200,7 +190,7 @@ class _History:
         if shape:
             kept["shape"] = shape
         self._results.parts.append(
-            ToolResult(
+            ir.ToolResult(
                 call.id if call else call_id or self.mint(name, "result"),
                 content,
                 is_error=is_error,
@@ -209,7 +199,7 @@ class _History:
             )
         )
 
-    def _answered(self, call_id: str, name: str) -> ToolCall | None:
+    def _answered(self, call_id: str, name: str) -> ir.ToolCall | None:
         """The open call that a result answers: by its id, else the first of its name."""
         by_id = [call for call in self._open if call_id and call.id == call_id]
         for call in by_id or [call for call in self._open if call.name == name]:
@@ -218,41 +208,43 @@ class _History:
         return None
 
 
-def _parse_content(result: JSON, path: Path) -> tuple[list[Text | Media | Opaque], bool, str]:
+def _parse_content(
+    result: JSON, path: Path
+) -> tuple[list[ir.Text | ir.Media | ir.Opaque], bool, str]:
     """Content, whether it is a failure, and the shape it was written in."""
     response = reader.get_object(result, "response", path)
-    content: list[Text | Media | Opaque] = []
+    content: list[ir.Text | ir.Media | ir.Opaque] = []
     key = next(iter(response)) if len(response) == 1 else ""
     shape = ""
     if key in ("output", "error"):
         value = response[key]
         text = value if isinstance(value, str) else encode(value)
-        content.append(Text(text))
+        content.append(ir.Text(text))
         shape = "" if isinstance(value, str) else "value"
     else:
         key, shape = "", "object"
         if response:
-            content.append(Text(encode(response)))
+            content.append(ir.Text(encode(response)))
     for position, item in enumerate(reader.get_array(result, "parts", path)):
         where = f"{path}.parts[{position}]"
         part = reader.object(item, where)
         media = parse_media(part, where, reader)
-        content.append(media or Opaque(NAME, next(iter(part), ""), dict(part)))
+        content.append(media or ir.Opaque(NAME, next(iter(part), ""), dict(part)))
     return content, key == "error", shape
 
 
-def _join(parts: list[Part], part: Part) -> None:
+def _join(parts: list[ir.Part], part: ir.Part) -> None:
     """Add the first part of a further content of the same turn: texts grow on, as in a stream."""
     last = parts[-1] if parts else None
     match part:
-        case Text() if not part.metadata.get(NAME):
-            if isinstance(last, Text) and not last.metadata.get(NAME):
-                parts[-1] = Text(last.text + part.text)
+        case ir.Text() if not part.metadata.get(NAME):
+            if isinstance(last, ir.Text) and not last.metadata.get(NAME):
+                parts[-1] = ir.Text(last.text + part.text)
             elif part.text:
                 parts.append(part)
-        case Reasoning() if not part.metadata[NAME]:
-            if isinstance(last, Reasoning) and not last.metadata[NAME]:
-                parts[-1] = Reasoning(last.text + part.text, part.metadata)
+        case ir.Reasoning() if not part.metadata[NAME]:
+            if isinstance(last, ir.Reasoning) and not last.metadata[NAME]:
+                parts[-1] = ir.Reasoning(last.text + part.text, part.metadata)
             elif part.text:
                 parts.append(part)
         case _:

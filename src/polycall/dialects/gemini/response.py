@@ -6,6 +6,7 @@ itself does.
 
 from __future__ import annotations
 
+from polycall import ir
 from polycall.dialects.gemini.content import (
     NAME,
     own_of,
@@ -14,31 +15,19 @@ from polycall.dialects.gemini.content import (
     wire_fields,
 )
 from polycall.dialects.gemini.usage import render_reason, render_usage
-from polycall.ir import (
-    JSON,
-    Media,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Request,
-    Response,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.wire import NAMESPACE_SEPARATOR
 
 _MALFORMED = "MALFORMED_FUNCTION_CALL"
 _NOT_TOP = frozenset({"candidate", "candidates", "no_candidate", "finishReason"})
 
 
-def render_response(response: Response, request: Request | None = None) -> JSON:
+def render_response(response: ir.Response, request: ir.Request | None = None) -> JSON:
     """The body for a Gemini client."""
     parts: list[JSON] = []
-    broken: ToolCall | None = None
+    broken: ir.ToolCall | None = None
     for part in response.message.parts:
-        if isinstance(part, ToolCall) and part.arguments is None:
+        if isinstance(part, ir.ToolCall) and part.arguments is None:
             broken = broken or part
         elif (wire := render_part(part)) is not None:
             parts.append(wire)
@@ -46,29 +35,29 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
     return {**tail(response, parts, broken), **body}
 
 
-def render_part(part: Part) -> JSON | None:
+def render_part(part: ir.Part) -> JSON | None:
     """A part on the wire; `None` where it has no place there."""
     match part:
-        case Text():
+        case ir.Text():
             beside = wire_fields(own_of(part))
             return {"text": part.text, **beside} if part.text or beside else None
-        case Reasoning():
+        case ir.Reasoning():
             beside = wire_fields(own_of(part))
             # Without a text, the state of another provider has nothing to show.
             return {"text": part.text, "thought": True, **beside} if part.text or beside else None
-        case ToolCall():
+        case ir.ToolCall():
             return render_call(part, _wire_name(part), part.arguments or {}, with_id=True)
-        case Media():
+        case ir.Media():
             return render_media(part)
-        case Refusal():
+        case ir.Refusal():
             return {"text": part.text} if part.text else None
-        case Opaque():
+        case ir.Opaque():
             return dict(part.data) if part.dialect == NAME else None
-        case ToolResult():
+        case ir.ToolResult():
             return None
 
 
-def _wire_name(call: ToolCall) -> str:
+def _wire_name(call: ir.ToolCall) -> str:
     return f"{call.namespace}{NAMESPACE_SEPARATOR}{call.name}" if call.namespace else call.name
 
 
@@ -82,7 +71,7 @@ def head(response_id: str, model: str) -> JSON:
     return fields
 
 
-def tail(response: Response, parts: list[JSON], broken: ToolCall | None) -> JSON:
+def tail(response: ir.Response, parts: list[JSON], broken: ir.ToolCall | None) -> JSON:
     """The body around these parts: candidates, why it stopped, what it cost."""
     own = response.metadata.get(NAME, {})
     body: JSON = {}

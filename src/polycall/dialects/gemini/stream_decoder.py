@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.gemini.content import NAME, beside_of, one_or_many, parse_call, parse_part
 from polycall.dialects.gemini.errors import parse_error
@@ -21,21 +22,7 @@ from polycall.dialects.gemini.partial_arguments import PartialArguments
 from polycall.dialects.gemini.usage import FINISH_BY_REASON, finish_of, parse_usage, reason_name
 from polycall.errors import ProtocolError, TruncatedError
 from polycall.fold import fold
-from polycall.ir import (
-    JSON,
-    Media,
-    Opaque,
-    Reasoning,
-    Refusal,
-    Response,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    ToolCall,
-    ToolResult,
-    Usage,
-    unified_finish,
-)
+from polycall.ir import JSON
 from polycall.translation.sse import Frame
 from polycall.translation.stream import EventWriter, Payload, StreamDecoderBase
 from polycall.translation.times import read_time
@@ -48,7 +35,7 @@ _PAYLOAD_FIELDS = frozenset(
 _READ_FIELDS = _PAYLOAD_FIELDS | {"error"}
 
 
-def parse_response(body: JSON) -> Response:
+def parse_response(body: JSON) -> ir.Response:
     """A whole answer; an error that was sent with status 200 is raised."""
     answer = _Answer(EventWriter())
     answer.take_whole(reader.object(body, ""))
@@ -66,7 +53,7 @@ class StreamDecoder(StreamDecoderBase):
         super().__init__()
         self._answer = _Answer(self.out)
 
-    def usage_so_far(self) -> Usage:
+    def usage_so_far(self) -> ir.Usage:
         """Each chunk counts from the start of the answer."""
         return self._answer.read_usage()
 
@@ -128,7 +115,7 @@ class _Answer:
         self.out = out
         self._id = ""
         self._usage: Any = {}
-        self._read: tuple[Any, Usage] = (None, Usage())
+        self._read: tuple[Any, ir.Usage] = (None, ir.Usage())
         self._reason = ""
         self._block_reason = ""
         self._had_candidate = False
@@ -207,7 +194,7 @@ class _Answer:
         if self._others:
             top["candidates"] = [self._others[index] for index in sorted(self._others)]
         reason = self._reason
-        finish = unified_finish(finish_of(reason), has_calls=self._calls > 0)
+        finish = ir.unified_finish(finish_of(reason), has_calls=self._calls > 0)
         if not self._had_candidate:
             top["no_candidate"] = True
         if not self._had_candidate or (self._block_reason and not reason):
@@ -215,15 +202,15 @@ class _Answer:
         elif reason and reason not in FINISH_BY_REASON:
             top["finishReason"] = reason
         metadata = {NAME: top} if top else {}
-        self.out.end(ResponseEnd(finish, reason, self.read_usage(), metadata))
+        self.out.end(ir.ResponseEnd(finish, reason, self.read_usage(), metadata))
 
     def _start(self, body: JSON) -> None:
         self._id = reader.get_string(body, "responseId", "")
         model = reader.get_string(body, "modelVersion", "")
         created = read_time(body.get("createTime"))
-        self.out.start(ResponseStart(self._id, model, created, self.read_usage()))
+        self.out.start(ir.ResponseStart(self._id, model, created, self.read_usage()))
 
-    def read_usage(self) -> Usage:
+    def read_usage(self) -> ir.Usage:
         """What the latest payload has reported."""
         wire, usage = self._read
         if wire is not self._usage:  # a whole answer tells it once, and it is asked for twice
@@ -268,8 +255,8 @@ class _Answer:
         if not text:
             return
         part = self.out.open_part
-        if part is None or not isinstance(part, Reasoning if is_thought else Text):
-            self.out.open(Reasoning("", {NAME: {}}) if is_thought else Text(""))
+        if part is None or not isinstance(part, ir.Reasoning if is_thought else ir.Text):
+            self.out.open(ir.Reasoning("", {NAME: {}}) if is_thought else ir.Text(""))
         self.out.delta(text)
 
     def _take_whole(self, wire: JSON, path: str) -> None:
@@ -277,22 +264,22 @@ class _Answer:
         match part:
             case None:
                 return
-            case Reasoning() if not part.metadata[NAME]:
+            case ir.Reasoning() if not part.metadata[NAME]:
                 self._text(part.text, is_thought=True)
-            case Text() if not part.metadata.get(NAME):
+            case ir.Text() if not part.metadata.get(NAME):
                 self._text(part.text, is_thought=False)
-            case Text():
-                self._at_once(Text("", part.metadata), part.text)
-            case Reasoning():
-                self._at_once(Reasoning("", part.metadata), part.text)
-            case ToolCall():
+            case ir.Text():
+                self._at_once(ir.Text("", part.metadata), part.text)
+            case ir.Reasoning():
+                self._at_once(ir.Reasoning("", part.metadata), part.text)
+            case ir.ToolCall():
                 self._calls += 1
-                call = ToolCall(part.id, part.name, "", metadata=part.metadata)
+                call = ir.ToolCall(part.id, part.name, "", metadata=part.metadata)
                 self._at_once(call, part.arguments_json)
-            case Media() | Opaque() | ToolResult() | Refusal():
+            case ir.Media() | ir.Opaque() | ir.ToolResult() | ir.Refusal():
                 self.out.whole(part)
 
-    def _at_once(self, part: Text | Reasoning | ToolCall, text: str) -> None:
+    def _at_once(self, part: ir.Text | ir.Reasoning | ir.ToolCall, text: str) -> None:
         self.out.open(part)
         self.out.delta(text)
         self.out.end_part()
@@ -330,7 +317,7 @@ class _Answer:
             return
         self._calls += 1
         self._partial = PartialArguments()
-        self.out.open(ToolCall(part.id, part.name, "", metadata=part.metadata))
+        self.out.open(ir.ToolCall(part.id, part.name, "", metadata=part.metadata))
         self._write_pieces(pieces, path)
         if not continues:
             self._end_partial(is_complete=True)
@@ -340,7 +327,7 @@ class _Answer:
         name, open_part = call.get("name"), self.out.open_part
         if not name:
             return True
-        if not isinstance(open_part, ToolCall) or name != open_part.name or not pieces:
+        if not isinstance(open_part, ir.ToolCall) or name != open_part.name or not pieces:
             return False
         return call.get("id") in (None, "", open_part.id)
 

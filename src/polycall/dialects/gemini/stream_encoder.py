@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.gemini.content import (
     NAME,
@@ -19,20 +20,7 @@ from polycall.dialects.gemini.errors import render_error
 from polycall.dialects.gemini.response import head, render_part, tail
 from polycall.errors import PolycallError
 from polycall.fold import finish_part
-from polycall.ir import (
-    JSON,
-    Message,
-    Part,
-    PartEnd,
-    Reasoning,
-    Refusal,
-    Request,
-    Response,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    ToolCall,
-)
+from polycall.ir import JSON
 from polycall.translation.stream import StreamEncoderBase
 
 _BLANK = b"\r\n\r\n"
@@ -47,7 +35,7 @@ class StreamEncoder(StreamEncoderBase):
 
     def __init__(
         self,
-        request: Request | None = None,
+        request: ir.Request | None = None,
         *,
         framing: Literal["sse", "json-array"] = "sse",
     ) -> None:
@@ -56,10 +44,10 @@ class StreamEncoder(StreamEncoderBase):
         self._is_first = True
         self._is_over = False
         self._head: JSON = {}
-        self._part: Part | None = None  # the open part, where it must go out whole
+        self._part: ir.Part | None = None  # the open part, where it must go out whole
         self._texts: list[str] = []
         self._is_thought = False
-        self._broken: ToolCall | None = None
+        self._broken: ir.ToolCall | None = None
 
     def close(self) -> bytes:
         """The bytes after the last event: the end of the array, where it is one."""
@@ -73,7 +61,7 @@ class StreamEncoder(StreamEncoderBase):
         frame = self._frame(render_error(error)[1])
         return frame + self.close()
 
-    def on_start(self, event: ResponseStart) -> bytes:
+    def on_start(self, event: ir.ResponseStart) -> bytes:
         """Nothing yet: every chunk repeats what the response begins with."""
         self._head = head(event.id, event.model or self._model)
         return b""
@@ -85,15 +73,15 @@ class StreamEncoder(StreamEncoderBase):
             return b""
         return self._text_chunk(text)
 
-    def on_part(self, part: Part) -> bytes:
-        is_text = isinstance(part, Text | Reasoning | Refusal)
+    def on_part(self, part: ir.Part) -> bytes:
+        is_text = isinstance(part, ir.Text | ir.Reasoning | ir.Refusal)
         if is_text and not wire_fields(own_of(part)):
-            self._is_thought = isinstance(part, Reasoning)
+            self._is_thought = isinstance(part, ir.Reasoning)
             return self._text_chunk(part.text)
         self._part, self._texts = part, []
         return b""
 
-    def on_part_end(self, event: PartEnd) -> bytes:
+    def on_part_end(self, event: ir.PartEnd) -> bytes:
         if self._part is None:
             # A signature that became known after its text went out follows on an empty text.
             beside = wire_fields(event.metadata.get(NAME))
@@ -103,7 +91,7 @@ class StreamEncoder(StreamEncoderBase):
             return self._chunk({"text": "", **thought, **beside})
         part = finish_part(self._part, "".join(self._texts), event.metadata)
         self._part, self._texts = None, []
-        if isinstance(part, ToolCall) and part.arguments is None:
+        if isinstance(part, ir.ToolCall) and part.arguments is None:
             self._broken = self._broken or part
             return b""
         wire = render_part(part)
@@ -118,11 +106,11 @@ class StreamEncoder(StreamEncoderBase):
         candidate = {"content": {"role": "model", "parts": [part]}, "index": 0}
         return self._frame({"candidates": [candidate], **self._head})
 
-    def on_end(self, event: ResponseEnd) -> bytes:
-        response = Response(
+    def on_end(self, event: ir.ResponseEnd) -> bytes:
+        response = ir.Response(
             id="",
             model="",
-            message=Message("assistant"),
+            message=ir.Message("assistant"),
             finish_reason=event.finish_reason,
             raw_finish_reason=event.raw_finish_reason,
             usage=event.usage,

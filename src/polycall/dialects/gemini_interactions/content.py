@@ -8,22 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from polycall import ir
 from polycall.dialects.gemini_interactions.names import NAME
-from polycall.ir import (
-    JSON,
-    Media,
-    MediaKind,
-    Metadata,
-    Opaque,
-    Part,
-    Reasoning,
-    Text,
-    ToolCall,
-)
+from polycall.ir import JSON
 from polycall.translation.calls import arguments_object, arguments_text
 from polycall.translation.wire import Path, Reader, short_hash
 
-MEDIA: dict[str, MediaKind] = {
+MEDIA: dict[str, ir.MediaKind] = {
     "image": "image",
     "document": "document",
     "audio": "audio",
@@ -32,17 +23,17 @@ MEDIA: dict[str, MediaKind] = {
 _DEFAULT_TYPES = {"document": "application/pdf"}
 
 
-def parse_content(value: Any, path: Path, reader: Reader) -> Text | Media | Opaque:
+def parse_content(value: Any, path: Path, reader: Reader) -> ir.Text | ir.Media | ir.Opaque:
     """One content."""
     wire = reader.object(value, path)
     kind = reader.string(wire.get("type"), f"{path}.type")
     if kind == "text":
         more = _rest(wire, "type", "text")
-        return Text(reader.get_string(wire, "text", path), _own(more))
+        return ir.Text(reader.get_string(wire, "text", path), _own(more))
     if kind not in MEDIA or not (wire.get("data") or wire.get("uri")):
-        return Opaque(NAME, kind, wire)
+        return ir.Opaque(NAME, kind, wire)
     more = _rest(wire, "type", "data", "uri", "mime_type")
-    return Media(
+    return ir.Media(
         MEDIA[kind],
         media_type=reader.get_string(wire, "mime_type", path),
         data=reader.get_string(wire, "data", path),
@@ -55,14 +46,14 @@ def _rest(wire: JSON, *read: str) -> JSON:
     return {k: v for k, v in wire.items() if k not in read and v not in (None, [])}
 
 
-def _own(more: JSON) -> Metadata:
+def _own(more: JSON) -> ir.Metadata:
     return {NAME: {"fields": more}} if more else {}
 
 
-def content_of(part: Text | Media) -> JSON | str:
+def content_of(part: ir.Text | ir.Media) -> JSON | str:
     """The content for a part; a reason where this wire has none for it."""
     fields: JSON = part.metadata.get(NAME, {}).get("fields", {})
-    if isinstance(part, Text):
+    if isinstance(part, ir.Text):
         return {"type": "text", "text": part.text, **fields}
     kind = "document" if part.kind == "file" else part.kind
     if part.text:
@@ -79,7 +70,7 @@ def content_of(part: Text | Media) -> JSON | str:
     return {**wire, **fields}
 
 
-def parse_thought(step: JSON, path: Path, reader: Reader) -> Reasoning:
+def parse_thought(step: JSON, path: Path, reader: Reader) -> ir.Reasoning:
     """A `thought`: its summary, if it is shown, and its signature."""
     own = _rest(step, "type", "summary", "signature")
     if signature := reader.get_string(step, "signature", path):
@@ -90,10 +81,10 @@ def parse_thought(step: JSON, path: Path, reader: Reader) -> Reasoning:
     ]
     if len(texts) > 1:
         own["pieces"] = [len(text) for text in texts]
-    return Reasoning("".join(texts), {NAME: own})
+    return ir.Reasoning("".join(texts), {NAME: own})
 
 
-def thought_step(part: Reasoning) -> JSON:
+def thought_step(part: ir.Reasoning) -> JSON:
     """A `thought`."""
     own = dict(part.metadata.get(NAME, {}))
     pieces: list[int] = own.pop("pieces", [])
@@ -114,13 +105,13 @@ def _cut(text: str, sizes: list[int]) -> list[str]:
     return texts
 
 
-def parse_call(step: JSON, number: int, path: Path, reader: Reader) -> ToolCall:
+def parse_call(step: JSON, number: int, path: Path, reader: Reader) -> ir.ToolCall:
     """A `function_call`."""
     text = arguments_text(step.get("arguments"))
     name = reader.get_string(step, "name", path)
     own = _rest(step, "type", "id", "name", "arguments")
     own = {key: value for key, value in own.items() if value != ""}
-    return ToolCall(
+    return ir.ToolCall(
         id=reader.get_string(step, "id", path) or "call_" + short_hash(str(number), name, text),
         name=name,
         arguments_json=text,
@@ -128,14 +119,14 @@ def parse_call(step: JSON, number: int, path: Path, reader: Reader) -> ToolCall:
     )
 
 
-def call_step(part: ToolCall, name: str) -> JSON:
+def call_step(part: ir.ToolCall, name: str) -> JSON:
     """A `function_call`; arguments that are no object are wrapped, as only objects fit."""
     arguments = arguments_object(part)
     own = {k: v for k, v in part.metadata.get(NAME, {}).items() if k != "step"}
     return {"type": "function_call", "id": part.id, "name": name, "arguments": arguments, **own}
 
 
-def parse_step(step: JSON, number: int, path: Path, reader: Reader) -> list[Part]:
+def parse_step(step: JSON, number: int, path: Path, reader: Reader) -> list[ir.Part]:
     """The parts of a step that a model made; one that has no counterpart is `Opaque`."""
     match reader.string(step.get("type"), f"{path}.type"):
         case "model_output":
@@ -145,14 +136,14 @@ def parse_step(step: JSON, number: int, path: Path, reader: Reader) -> list[Part
         case "function_call":
             return [parse_call(step, number, path, reader)]
         case kind:
-            return [Opaque(NAME, kind, step)]
+            return [ir.Opaque(NAME, kind, step)]
 
 
-def parse_contents(value: Any, path: Path, reader: Reader) -> list[Text | Media | Opaque]:
+def parse_contents(value: Any, path: Path, reader: Reader) -> list[ir.Text | ir.Media | ir.Opaque]:
     """A text, a content, or a list of contents."""
     if value is None:
         return []
     if isinstance(value, str):
-        return [Text(value)]
+        return [ir.Text(value)]
     items: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
     return [parse_content(item, f"{path}[{i}]", reader) for i, item in enumerate(items)]

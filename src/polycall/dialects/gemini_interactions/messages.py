@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.gemini_interactions.content import call_step, content_of, thought_step
 from polycall.dialects.gemini_interactions.names import NAME
-from polycall.ir import (
-    JSON,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.calls import note_call
 from polycall.translation.foreign_words import is_office_file, result_media
 from polycall.translation.quirks import Quirks
@@ -38,18 +28,18 @@ class MessagesRenderer:
         self._called: dict[str, str] = {}
         self._open: dict[str, str] = {}  # calls without a result: the name of each
 
-    def instruction(self, messages: list[Message]) -> str:
+    def instruction(self, messages: list[ir.Message]) -> str:
         """`system_instruction`: the leading system messages."""
         texts: list[str] = []
         for message in messages:
             for part in message.parts:
-                if isinstance(part, Text):
+                if isinstance(part, ir.Text):
                     texts.append(part.text)
                 else:
                     self._losses.refuse("system", "only text is taken there", path="messages")
         return "\n\n".join(texts)
 
-    def steps(self, messages: list[Message]) -> list[JSON]:
+    def steps(self, messages: list[ir.Message]) -> list[JSON]:
         """The steps of all others."""
         steps: list[JSON] = []
         for message in messages:
@@ -62,7 +52,9 @@ class MessagesRenderer:
                     steps.extend(self._assistant(message))
                 case "tool":
                     steps.extend(
-                        self._result(part) for part in message.parts if isinstance(part, ToolResult)
+                        self._result(part)
+                        for part in message.parts
+                        if isinstance(part, ir.ToolResult)
                     )
                 case "system":
                     self._losses.emulate("messages.system", "a late one is sent as a user's")
@@ -86,26 +78,26 @@ class MessagesRenderer:
         self._open.clear()
         return steps
 
-    def _assistant(self, message: Message) -> list[JSON]:
+    def _assistant(self, message: ir.Message) -> list[JSON]:
         steps: list[JSON] = []
         for part in message.parts:
             match part:
-                case Reasoning():
+                case ir.Reasoning():
                     if part.metadata.get(NAME):
                         steps.append(thought_step(part))
                     else:
                         detail = "without a signature of this wire's"
                         self._losses.drop_state("reasoning", detail)
-                case ToolCall():
+                case ir.ToolCall():
                     steps.append(self._call(part))
-                case Opaque():
+                case ir.Opaque():
                     steps.append(dict(part.data))
                 case _:
                     if (content := self._content(part)) is not None:
                         _show(steps, content, is_apart=_begins_step(part))
         return steps
 
-    def _call(self, call: ToolCall) -> JSON:
+    def _call(self, call: ir.ToolCall) -> JSON:
         note_call(call, self._losses)
         name = self._names.wire_name(call.name, call.namespace)
         self._called[call.id] = name
@@ -113,7 +105,7 @@ class MessagesRenderer:
             self._open[call.id] = name
         return call_step(call, name)
 
-    def _result(self, result: ToolResult) -> JSON:
+    def _result(self, result: ir.ToolResult) -> JSON:
         own = result.metadata.get(NAME, {})
         self._open.pop(result.call_id, None)
         step: JSON = {"type": "function_result", "call_id": result.call_id}
@@ -125,28 +117,28 @@ class MessagesRenderer:
             step["is_error"] = True
         return {**step, **own.get("fields", {})}
 
-    def _result_value(self, result: ToolResult, shape: str) -> object:
+    def _result_value(self, result: ir.ToolResult, shape: str) -> object:
         parts = result.content
         if shape == "json":
             try:
                 return jsontext.decode(result.text)
             except ValueError:
                 pass
-        if len(parts) == 1 and isinstance(parts[0], Text) and shape != "list":
+        if len(parts) == 1 and isinstance(parts[0], ir.Text) and shape != "list":
             return parts[0].text
         if not parts and shape != "list":
             return ""
         contents: list[JSON] = []
         for part in parts:
-            if isinstance(part, Opaque):
+            if isinstance(part, ir.Opaque):
                 contents.append(dict(part.data))
-            elif isinstance(part, Text):
+            elif isinstance(part, ir.Text):
                 contents.append(self._content(part) or _text(part.text))
             else:
                 contents.append(self._result_media(part))
         return contents
 
-    def _result_media(self, part: Media) -> JSON:
+    def _result_media(self, part: ir.Media) -> JSON:
         def render(losses: Losses) -> JSON | None:
             content = content_of(part)
             if isinstance(content, str):
@@ -157,26 +149,26 @@ class MessagesRenderer:
         shown = result_media(part, self._losses, render, is_office_file)
         return _text(shown) if isinstance(shown, str) else shown
 
-    def _content(self, part: Part) -> JSON | None:
+    def _content(self, part: ir.Part) -> JSON | None:
         match part:
-            case Text():
+            case ir.Text():
                 content = content_of(part)
                 return content if isinstance(content, dict) else None
-            case Refusal():
+            case ir.Refusal():
                 self._losses.emulate("refusal", "sent as text")
                 return _text(part.text) if part.text else None
-            case Media():
+            case ir.Media():
                 content = content_of(part)
                 if isinstance(content, str):
                     self._losses.refuse(part.kind, content, path="messages")
                     return None
                 return content
-            case Opaque():
+            case ir.Opaque():
                 return dict(part.data)
-            case Reasoning() | ToolCall():
+            case ir.Reasoning() | ir.ToolCall():
                 self._losses.drop("messages", "only assistants think and call tools")
                 return None
-            case ToolResult():
+            case ir.ToolResult():
                 return None
 
 
@@ -184,8 +176,8 @@ def _text(text: str) -> JSON:
     return {"type": "text", "text": text}
 
 
-def _begins_step(part: Part) -> bool:
-    return isinstance(part, Text | Media) and bool(part.metadata.get(NAME, {}).get("step"))
+def _begins_step(part: ir.Part) -> bool:
+    return isinstance(part, ir.Text | ir.Media) and bool(part.metadata.get(NAME, {}).get("step"))
 
 
 def _show(steps: list[JSON], content: JSON, *, is_apart: bool) -> None:

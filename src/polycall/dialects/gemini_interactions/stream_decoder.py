@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.gemini_interactions.content import (
     parse_call,
@@ -25,16 +26,7 @@ from polycall.dialects.gemini_interactions.response import (
 )
 from polycall.dialects.gemini_interactions.usage import parse_usage
 from polycall.errors import ProtocolError, TruncatedError
-from polycall.ir import (
-    JSON,
-    Opaque,
-    Reasoning,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    ToolCall,
-    Usage,
-)
+from polycall.ir import JSON
 from polycall.translation.stream import Payload, StreamDecoderBase
 from polycall.translation.times import read_time
 from polycall.translation.wire import response_reader as reader
@@ -56,7 +48,7 @@ class StreamDecoder(StreamDecoderBase):
         self._tier: Any = None
         self._created = 0
 
-    def usage_so_far(self) -> Usage:
+    def usage_so_far(self) -> ir.Usage:
         """What the wire told."""
         return parse_usage(self._usage, self._tier)
 
@@ -95,7 +87,7 @@ class StreamDecoder(StreamDecoderBase):
     def _begin(self, interaction: JSON) -> None:
         self._created = read_time(interaction.get("created"))
         self.out.start(
-            ResponseStart(
+            ir.ResponseStart(
                 id=reader.get_string(interaction, "id", "interaction"),
                 model=reader.get_string(interaction, "model", "interaction"),
                 created=self._created,
@@ -111,7 +103,7 @@ class StreamDecoder(StreamDecoderBase):
         self._usage = interaction.get("usage") or self._usage
         self._tier = interaction.get("service_tier")
         self.out.end(
-            ResponseEnd(
+            ir.ResponseEnd(
                 finish_reason=finish_reason(raw, has_calls=self._has_calls),
                 raw_finish_reason=raw,
                 usage=self.usage_so_far(),
@@ -123,7 +115,7 @@ class StreamDecoder(StreamDecoderBase):
 
     def _on_start(self, step: JSON) -> None:
         self._end_step()
-        self.out.start(ResponseStart())
+        self.out.start(ir.ResponseStart())
         self._steps += 1
         self._kind = reader.string(step.get("type"), "step.type")
         was_output, self._outputs = self._outputs, 0
@@ -132,20 +124,20 @@ class StreamDecoder(StreamDecoderBase):
                 self._outputs = 1
                 self._own = {"step": True} if was_output else {}
                 for part in parse_contents(step.get("content"), "step.content", reader):
-                    if isinstance(part, Text):
+                    if isinstance(part, ir.Text):
                         self._text(part.text)
                     else:
                         self.out.whole(part)
             case "thought":
                 part = parse_thought(step, "step", reader)
-                self.out.open(Reasoning("", {NAME: {}}))
+                self.out.open(ir.Reasoning("", {NAME: {}}))
                 self.out.delta(part.text)
                 self._own = dict(part.metadata[NAME])
             case "function_call":
                 self._has_calls = True
                 call = parse_call(step, self._steps, "step", reader)
                 self._arguments = call.arguments_json if step.get("arguments") else ""
-                self.out.open(ToolCall(call.id, call.name, "", metadata=call.metadata))
+                self.out.open(ir.ToolCall(call.id, call.name, "", metadata=call.metadata))
             case _:
                 self._opaque = {"step": dict(step), "deltas": []}
 
@@ -157,7 +149,7 @@ class StreamDecoder(StreamDecoderBase):
             case "text":
                 self._text(reader.get_string(delta, "text", "delta"))
             case "arguments_delta":
-                if not isinstance(self.out.open_part, ToolCall):
+                if not isinstance(self.out.open_part, ir.ToolCall):
                     raise ProtocolError("arguments without a call", path="delta")
                 self._arguments = ""
                 self.out.delta(reader.get_string(delta, "arguments", "delta"))
@@ -178,14 +170,14 @@ class StreamDecoder(StreamDecoderBase):
                 pass
 
     def _text(self, text: str) -> None:
-        if not isinstance(self.out.open_part, Text):
+        if not isinstance(self.out.open_part, ir.Text):
             own, self._own = self._own, {}
-            self.out.open(Text("", {NAME: own} if own else {}))
+            self.out.open(ir.Text("", {NAME: own} if own else {}))
         self.out.delta(text)
 
     def _think(self, text: str) -> None:
-        if not isinstance(self.out.open_part, Reasoning):
-            self.out.open(Reasoning("", {NAME: {}}))
+        if not isinstance(self.out.open_part, ir.Reasoning):
+            self.out.open(ir.Reasoning("", {NAME: {}}))
         self.out.delta(text)
 
     def _end_step(self) -> None:
@@ -193,7 +185,7 @@ class StreamDecoder(StreamDecoderBase):
             step: JSON = self._opaque["step"]
             for delta in self._opaque["deltas"]:
                 step.update((k, v) for k, v in delta.items() if k != "type" and v is not None)
-            self.out.whole(Opaque(NAME, self._kind, step))
+            self.out.whole(ir.Opaque(NAME, self._kind, step))
             self._opaque = None
         elif self._arguments:
             self.out.delta(self._arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from polycall import ir
 from polycall.dialects.gemini_interactions.content import call_step
 from polycall.dialects.gemini_interactions.errors import render_error
 from polycall.dialects.gemini_interactions.names import NAME
@@ -13,21 +14,7 @@ from polycall.dialects.gemini_interactions.response import (
 from polycall.dialects.gemini_interactions.stream_decoder import encoded
 from polycall.dialects.gemini_interactions.usage import render_usage
 from polycall.errors import PolycallError
-from polycall.ir import (
-    JSON,
-    Media,
-    Opaque,
-    Part,
-    PartEnd,
-    Reasoning,
-    Refusal,
-    Request,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    ToolCall,
-    merge_metadata,
-)
+from polycall.ir import JSON
 from polycall.translation.sse import encode_sse
 from polycall.translation.stream import StreamEncoderBase
 from polycall.translation.times import written_time
@@ -39,11 +26,11 @@ class StreamEncoder(StreamEncoderBase):
     Text and media one after the other are one step; a part that has no step leaves no gap.
     """
 
-    def __init__(self, request: Request | None = None) -> None:
+    def __init__(self, request: ir.Request | None = None) -> None:
         del request  # this wire's answers do not depend on what was asked
         self._index = -1
         self._open = ""  # the kind of the open step
-        self._part: Part | None = None
+        self._part: ir.Part | None = None
         self._frame: JSON = {}
         self._kept: JSON = {}
         self._arguments: list[str] = []
@@ -53,7 +40,7 @@ class StreamEncoder(StreamEncoderBase):
         """The answer ends in an error."""
         return _event("error", render_error(error)[1])
 
-    def on_start(self, event: ResponseStart) -> bytes:
+    def on_start(self, event: ir.ResponseStart) -> bytes:
         self._kept = dict(event.metadata.get(NAME, {}))
         self._frame = {
             "id": wire_id(event.id, event.model, event.created),
@@ -65,26 +52,26 @@ class StreamEncoder(StreamEncoderBase):
         began = {**self._frame, "status": "in_progress"}
         return _event("interaction.created", {"interaction": began})
 
-    def on_part(self, part: Part) -> bytes:
+    def on_part(self, part: ir.Part) -> bytes:
         self._part = part
         match part:
-            case ToolCall():
+            case ir.ToolCall():
                 own = {k: v for k, v in part.metadata.get(NAME, {}).items() if k != "step"}
                 call = {"type": "function_call", "id": part.id, "name": part.name}
                 return self._step({**call, "arguments": {}, **own})
-            case Reasoning():
+            case ir.Reasoning():
                 return self.on_delta(part.text) if part.text else b""
-            case Text() | Refusal():
+            case ir.Text() | ir.Refusal():
                 pieces = b""
                 if part.metadata.get(NAME, {}).get("step") and self._open == "model_output":
                     pieces = self._stop()
                 return pieces + (self.on_delta(part.text) if part.text else b"")
-            case Media() | Opaque():
+            case ir.Media() | ir.Opaque():
                 return self._whole(part)
             case _:
                 return b""
 
-    def _whole(self, part: Media | Opaque) -> bytes:
+    def _whole(self, part: ir.Media | ir.Opaque) -> bytes:
         step = step_of(part)
         if step is None:
             return b""
@@ -94,26 +81,26 @@ class StreamEncoder(StreamEncoderBase):
         return pieces + self._send(step["content"][0])
 
     def on_delta(self, text: str) -> bytes:
-        if isinstance(self._part, ToolCall):
+        if isinstance(self._part, ir.ToolCall):
             return self._send({"type": "arguments_delta", "arguments": text})
-        if isinstance(self._part, Reasoning):
+        if isinstance(self._part, ir.Reasoning):
             pieces = b"" if self._open == "thought" else self._step({"type": "thought"})
             content = {"type": "text", "text": text}
             return pieces + self._send({"type": "thought_summary", "content": content})
         pieces = b"" if self._open == "model_output" else self._step({"type": "model_output"})
         return pieces + self._send({"type": "text", "text": text})
 
-    def on_part_end(self, event: PartEnd) -> bytes:
+    def on_part_end(self, event: ir.PartEnd) -> bytes:
         part, self._part = self._part, None
-        if isinstance(part, ToolCall):
+        if isinstance(part, ir.ToolCall):
             return self._stop()
-        if isinstance(part, Text):
-            own = merge_metadata(part.metadata, event.metadata).get(NAME, {})
+        if isinstance(part, ir.Text):
+            own = ir.merge_metadata(part.metadata, event.metadata).get(NAME, {})
             found = own.get("fields", {}).get("annotations")
             return self._send({"type": "text_annotation", "annotations": found}) if found else b""
-        if not isinstance(part, Reasoning):
+        if not isinstance(part, ir.Reasoning):
             return b""
-        own = merge_metadata(part.metadata, event.metadata).get(NAME)
+        own = ir.merge_metadata(part.metadata, event.metadata).get(NAME)
         pieces = b""
         if own is not None and self._open != "thought":
             pieces = self._step({"type": "thought"})
@@ -152,12 +139,12 @@ class StreamEncoder(StreamEncoderBase):
         if self._arguments:
             text = "".join(self._arguments)
             self._arguments.clear()
-            call = call_step(ToolCall("", "", text), "")
+            call = call_step(ir.ToolCall("", "", text), "")
             self.output[-1]["arguments"] = call["arguments"]
         self._open = ""
         return _event("step.stop", {"index": self._index})
 
-    def on_end(self, event: ResponseEnd) -> bytes:
+    def on_end(self, event: ir.ResponseEnd) -> bytes:
         ended: JSON = {
             **self._frame,
             "status": status_of(event.finish_reason, event.raw_finish_reason),

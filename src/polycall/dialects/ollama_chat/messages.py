@@ -12,21 +12,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from polycall import ir
 from polycall.dialects.ollama_chat.names import NAME
-from polycall.ir import (
-    JSON,
-    Media,
-    Message,
-    Metadata,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Role,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.calls import arguments_object, arguments_text, note_call
 from polycall.translation.foreign_words import file_text, result_media
 from polycall.translation.quirks import Quirks
@@ -43,7 +31,7 @@ _ROLES = ("system", "user", "assistant", "tool")
 # Wire to middle language
 
 
-def parse_messages(value: Any) -> list[Message]:
+def parse_messages(value: Any) -> list[ir.Message]:
     """All messages; the results of one turn together."""
     history = _History()
     for index, item in enumerate(reader.array(value, "messages")):
@@ -56,10 +44,10 @@ class _History:
     """Messages in, each result matched to its call."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
-        self._open: list[ToolCall] = []
+        self.messages: list[ir.Message] = []
+        self._open: list[ir.ToolCall] = []
         self._calls = 0
-        self._results: list[Part] | None = None
+        self._results: list[ir.Part] | None = None
 
     def take(self, wire: JSON, path: Path) -> None:
         """One message of the wire."""
@@ -71,27 +59,27 @@ class _History:
             self._take_result(wire, more, path)
             return
         self._results = None
-        known: Role = role  # pyright: ignore[reportAssignmentType]
+        known: ir.Role = role  # pyright: ignore[reportAssignmentType]
         parts = parse_parts(wire, path, reader, self._calls)
-        calls = [part for part in parts if isinstance(part, ToolCall)]
+        calls = [part for part in parts if isinstance(part, ir.ToolCall)]
         if role == "assistant":
             self._open = calls
             self._calls += len(calls)
-        self.messages.append(Message(known, parts, metadata=_own(more)))
+        self.messages.append(ir.Message(known, parts, metadata=_own(more)))
 
     def _take_result(self, wire: JSON, more: JSON, path: Path) -> None:
         name = reader.get_string(wire, "tool_name", path) or reader.get_string(more, "name", path)
         given = reader.get_string(wire, "tool_call_id", path)
         call = self._answered(given, name)
-        content: list[Text | Media | Opaque] = [
+        content: list[ir.Text | ir.Media | ir.Opaque] = [
             part
             for part in parse_parts(wire, path, reader, self._calls)
-            if isinstance(part, Text | Media)
+            if isinstance(part, ir.Text | ir.Media)
         ]
         own: JSON = {"fields": more} if more else {}
         if given:
             own["id"] = True
-        result = ToolResult(
+        result = ir.ToolResult(
             call_id=given or (call.id if call is not None else "call_" + short_hash(name, path)),
             content=content,
             name=name or ("" if call is None else call.name),
@@ -99,10 +87,10 @@ class _History:
         )
         if self._results is None:
             self._results = []
-            self.messages.append(Message("tool", self._results))
+            self.messages.append(ir.Message("tool", self._results))
         self._results.append(result)
 
-    def _answered(self, call_id: str, name: str) -> ToolCall | None:
+    def _answered(self, call_id: str, name: str) -> ir.ToolCall | None:
         for position, call in enumerate(self._open):
             if call.id == call_id or (not call_id and name in ("", call.name)):
                 del self._open[position]
@@ -110,27 +98,27 @@ class _History:
         return None
 
 
-def _own(more: JSON) -> Metadata:
+def _own(more: JSON) -> ir.Metadata:
     return {NAME: {"fields": more}} if more else {}
 
 
-def parse_parts(wire: JSON, path: Path, reader: Reader, count: int) -> list[Part]:
+def parse_parts(wire: JSON, path: Path, reader: Reader, count: int) -> list[ir.Part]:
     """Thinking, text, images and calls of a message; `count` are the calls before it."""
-    parts: list[Part] = []
+    parts: list[ir.Part] = []
     if thinking := reader.get_string(wire, "thinking", path):
-        parts.append(Reasoning(thinking, {NAME: {}}))
+        parts.append(ir.Reasoning(thinking, {NAME: {}}))
     if text := reader.get_string(wire, "content", path):
-        parts.append(Text(text))
+        parts.append(ir.Text(text))
     for index, image in enumerate(reader.get_array(wire, "images", path)):
         data = reader.string(image, f"{path}.images[{index}]")
-        parts.append(Media("image", data=data, media_type=_image_type(data)))
+        parts.append(ir.Media("image", data=data, media_type=_image_type(data)))
     for index, item in enumerate(reader.get_array(wire, "tool_calls", path)):
         where = f"{path}.tool_calls[{index}]"
         parts.append(_parse_call(reader.object(item, where), count + index, where, reader))
     return parts
 
 
-def _parse_call(wire: JSON, number: int, path: Path, reader: Reader) -> ToolCall:
+def _parse_call(wire: JSON, number: int, path: Path, reader: Reader) -> ir.ToolCall:
     function = reader.get_object(wire, "function", path)
     where = f"{path}.function"
     name = reader.get_string(function, "name", where)
@@ -144,7 +132,7 @@ def _parse_call(wire: JSON, number: int, path: Path, reader: Reader) -> ToolCall
     call_id = reader.get_string(wire, "id", path)
     if not call_id:
         own["no_id"] = True
-    return ToolCall(
+    return ir.ToolCall(
         id=call_id or "call_" + short_hash(str(number), name, text),
         name=name,
         arguments_json=text,
@@ -175,7 +163,7 @@ class MessagesRenderer:
         self._losses = losses
         self._quirks = quirks
 
-    def messages(self, messages: list[Message]) -> list[JSON]:
+    def messages(self, messages: list[ir.Message]) -> list[JSON]:
         """The `messages` array."""
         wire: list[JSON] = []
         names: dict[str, str] = {}
@@ -189,31 +177,31 @@ class MessagesRenderer:
             wire.append(self._message(message))
         return wire
 
-    def _message(self, message: Message) -> JSON:
+    def _message(self, message: ir.Message) -> JSON:
         texts: list[str] = []
         wire: JSON = {"role": message.role}
         for part in message.parts:
             match part:
-                case Text() | Refusal():
+                case ir.Text() | ir.Refusal():
                     texts.append(part.text)
-                case Reasoning():
+                case ir.Reasoning():
                     self._think(part, wire)
-                case Media():
+                case ir.Media():
                     self._show(part, wire, texts)
-                case ToolCall():
+                case ir.ToolCall():
                     wire.setdefault("tool_calls", []).append(self._call(part))
-                case Opaque() | ToolResult():
+                case ir.Opaque() | ir.ToolResult():
                     pass  # this dialect has no parts of its own; results stand apart
         wire["content"] = "".join(texts)
         return {**wire, **message.metadata.get(NAME, {}).get("fields", {})}
 
-    def _think(self, part: Reasoning, wire: JSON) -> None:
+    def _think(self, part: ir.Reasoning, wire: JSON) -> None:
         if NAME in part.metadata or self._quirks.reasoning_replay in ("with_calls", "always"):
             wire["thinking"] = wire.get("thinking", "") + part.text
         else:
             self._losses.drop_state("reasoning", "another provider's thinking is not sent")
 
-    def _show(self, part: Media, wire: JSON, texts: list[str]) -> None:
+    def _show(self, part: ir.Media, wire: JSON, texts: list[str]) -> None:
         if part.kind == "image" and part.data:
             wire.setdefault("images", []).append(part.data)
         elif (text := file_text(part)) is not None:
@@ -222,18 +210,18 @@ class MessagesRenderer:
         else:
             self._losses.refuse(part.kind, "only images with their data are taken", path="messages")
 
-    def _call(self, call: ToolCall) -> JSON:
+    def _call(self, call: ir.ToolCall) -> JSON:
         note_call(call, self._losses)
         return call_wire(call)
 
-    def _result(self, part: ToolResult, names: dict[str, str]) -> JSON:
+    def _result(self, part: ir.ToolResult, names: dict[str, str]) -> JSON:
         own = part.metadata.get(NAME, {})
         texts: list[str] = []
         wire: JSON = {"role": "tool"}
         for each in part.content:
-            if isinstance(each, Text):
+            if isinstance(each, ir.Text):
                 texts.append(each.text)
-            elif isinstance(each, Media):
+            elif isinstance(each, ir.Media):
                 shown = result_media(each, self._losses, partial(_image, each))
                 if isinstance(shown, str):
                     texts.append(shown)
@@ -251,7 +239,7 @@ class MessagesRenderer:
         return {**wire, **own.get("fields", {})}
 
 
-def call_wire(call: ToolCall) -> JSON:
+def call_wire(call: ir.ToolCall) -> JSON:
     """A call as requests and answers have it."""
     own = call.metadata.get(NAME, {})
     function = {"name": call.name, "arguments": arguments_object(call), **own.get("function", {})}
@@ -259,10 +247,10 @@ def call_wire(call: ToolCall) -> JSON:
     return {**wire, "function": function, **own.get("fields", {})}
 
 
-def _image(part: Media, losses: Losses) -> JSON | None:
+def _image(part: ir.Media, losses: Losses) -> JSON | None:
     del losses
     return {"image": part.data} if part.kind == "image" and part.data else None
 
 
-def _results(message: Message) -> list[ToolResult]:
-    return [part for part in message.parts if isinstance(part, ToolResult)]
+def _results(message: ir.Message) -> list[ir.ToolResult]:
+    return [part for part in message.parts if isinstance(part, ir.ToolResult)]

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import time
 
+from polycall import ir
 from polycall.dialects.ollama_chat.errors import parse_error
 from polycall.dialects.ollama_chat.messages import call_wire, parse_parts
 from polycall.dialects.ollama_chat.names import NAME
-from polycall.ir import (
-    JSON,
-    FinishReason,
-    Media,
-    Message,
-    Metadata,
-    Reasoning,
-    Refusal,
-    Request,
-    Response,
-    Text,
-    ToolCall,
-    Usage,
-    unified_finish,
-)
+from polycall.ir import JSON
 from polycall.translation.failures import failed_end
 from polycall.translation.times import read_time, written_time
 from polycall.translation.wire import response_reader
@@ -35,7 +22,7 @@ COUNTS = (
     "eval_count",
     "eval_duration",
 )
-_FINISH: dict[str, FinishReason] = {
+_FINISH: dict[str, ir.FinishReason] = {
     "stop": "stop",
     "length": "length",
     "load": "stop",
@@ -43,7 +30,7 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
-def parse_response(body: JSON) -> Response:
+def parse_response(body: JSON) -> ir.Response:
     """An answer; one that is an error, whatever its HTTP status was, raises it."""
     reader = response_reader
     body = reader.object(body, "")
@@ -54,11 +41,11 @@ def parse_response(body: JSON) -> Response:
     raw = reader.get_string(body, "done_reason", "")
     if (failure := failed_end(raw)) is not None:
         raise failure
-    return Response(
+    return ir.Response(
         id="",
         model=reader.get_string(body, "model", ""),
-        message=Message("assistant", parts),
-        finish_reason=finish_reason(raw, has_calls=any(isinstance(p, ToolCall) for p in parts)),
+        message=ir.Message("assistant", parts),
+        finish_reason=finish_reason(raw, has_calls=any(isinstance(p, ir.ToolCall) for p in parts)),
         raw_finish_reason=raw,
         usage=parse_usage(body),
         created=read_time(body.get("created_at")),
@@ -66,24 +53,24 @@ def parse_response(body: JSON) -> Response:
     )
 
 
-def finish_reason(raw: str, *, has_calls: bool) -> FinishReason:
+def finish_reason(raw: str, *, has_calls: bool) -> ir.FinishReason:
     """The reason that a wire word means; a word that is not known is no normal end."""
-    known: FinishReason = "stop" if raw == "" else "error"
-    return unified_finish(_FINISH.get(raw, known), has_calls=has_calls)
+    known: ir.FinishReason = "stop" if raw == "" else "error"
+    return ir.unified_finish(_FINISH.get(raw, known), has_calls=has_calls)
 
 
-def parse_usage(body: JSON) -> Usage:
+def parse_usage(body: JSON) -> ir.Usage:
     """The counts of a finished answer; durations are kept beside them."""
     reader = response_reader
     own = {key: body[key] for key in COUNTS if body.get(key) is not None}
-    return Usage(
+    return ir.Usage(
         input_tokens=reader.get_int(body, "prompt_eval_count", "") or 0,
         output_tokens=reader.get_int(body, "eval_count", "") or 0,
         metadata={NAME: own} if own else {},
     )
 
 
-def render_usage(usage: Usage) -> JSON:
+def render_usage(usage: ir.Usage) -> JSON:
     """The counts; durations are nanoseconds, and 0 where another vendor answered."""
     own: JSON = dict(usage.metadata.get(NAME) or dict.fromkeys(COUNTS, 0))
     own["prompt_eval_count"], own["eval_count"] = usage.input_tokens, usage.output_tokens
@@ -95,13 +82,13 @@ def render_time(created: int) -> str:
     return written_time(created or int(time.time()))
 
 
-def own_metadata(body: JSON) -> Metadata:
+def own_metadata(body: JSON) -> ir.Metadata:
     """The fields to be kept."""
     kept = {k: v for k, v in body.items() if k not in _READ and k not in COUNTS and v is not None}
     return {NAME: kept} if kept else {}
 
 
-def render_response(response: Response, request: Request | None = None) -> JSON:
+def render_response(response: ir.Response, request: ir.Request | None = None) -> JSON:
     """The body for a client of this dialect; `request` says nothing it needs."""
     del request
     return {
@@ -115,24 +102,27 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
     }
 
 
-def done_reason(finish: FinishReason, raw: str) -> str:
+def done_reason(finish: ir.FinishReason, raw: str) -> str:
     """The wire's word, which has none for calls, refusals and failures."""
-    if raw in _FINISH and unified_finish(_FINISH[raw], has_calls=finish == "tool_calls") == finish:
+    if (
+        raw in _FINISH
+        and ir.unified_finish(_FINISH[raw], has_calls=finish == "tool_calls") == finish
+    ):
         return raw
     return "length" if finish in ("length", "error", "pause") else "stop"
 
 
-def _message(message: Message) -> JSON:
+def _message(message: ir.Message) -> JSON:
     wire: JSON = {"role": "assistant", "content": ""}
     for part in message.parts:
         match part:
-            case Text() | Refusal():
+            case ir.Text() | ir.Refusal():
                 wire["content"] += part.text
-            case Reasoning() if part.text:
+            case ir.Reasoning() if part.text:
                 wire["thinking"] = wire.get("thinking", "") + part.text
-            case ToolCall():
+            case ir.ToolCall():
                 wire.setdefault("tool_calls", []).append(answer_call(part, _count(wire)))
-            case Media():
+            case ir.Media():
                 wire["content"] += f"[{part.kind} left out: {part.media_type or 'unknown'}]"
             case _:
                 pass
@@ -143,7 +133,7 @@ def _count(wire: JSON) -> int:
     return len(wire.get("tool_calls", ()))
 
 
-def answer_call(call: ToolCall, index: int) -> JSON:
+def answer_call(call: ir.ToolCall, index: int) -> JSON:
     """A call of an answer, numbered."""
     wire = call_wire(call)
     wire["function"].setdefault("index", index)

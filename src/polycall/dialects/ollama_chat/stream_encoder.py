@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from polycall import ir
 from polycall.dialects.ollama_chat.errors import render_error
 from polycall.dialects.ollama_chat.names import NAME
 from polycall.dialects.ollama_chat.response import (
@@ -12,30 +13,17 @@ from polycall.dialects.ollama_chat.response import (
 )
 from polycall.dialects.ollama_chat.stream_decoder import line
 from polycall.errors import PolycallError
-from polycall.ir import (
-    JSON,
-    Media,
-    Part,
-    PartEnd,
-    Reasoning,
-    Refusal,
-    Request,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    ToolCall,
-    merge_metadata,
-)
+from polycall.ir import JSON
 from polycall.translation.stream import StreamEncoderBase
 
 
 class StreamEncoder(StreamEncoderBase):
     """Events of one answer in, bytes out."""
 
-    def __init__(self, request: Request | None = None) -> None:
+    def __init__(self, request: ir.Request | None = None) -> None:
         del request  # this wire's answers do not depend on what was asked
         self._frame: JSON = {}
-        self._part: Part | None = None
+        self._part: ir.Part | None = None
         self._arguments: list[str] = []
         self._calls = 0
 
@@ -43,36 +31,36 @@ class StreamEncoder(StreamEncoderBase):
         """The answer ends in an error."""
         return line(render_error(error)[1])
 
-    def on_start(self, event: ResponseStart) -> bytes:
+    def on_start(self, event: ir.ResponseStart) -> bytes:
         """Nothing yet: every line repeats what the response begins with."""
         self._frame = {"model": event.model, "created_at": render_time(event.created)}
         return b""
 
-    def on_part(self, part: Part) -> bytes:
+    def on_part(self, part: ir.Part) -> bytes:
         """A line, where the part begins with something."""
         self._part = part
         self._arguments.clear()
-        if isinstance(part, Media):
+        if isinstance(part, ir.Media):
             return self._line({"content": f"[{part.kind} left out: {part.media_type}]"})
-        if isinstance(part, Text | Reasoning | Refusal) and part.text:
+        if isinstance(part, ir.Text | ir.Reasoning | ir.Refusal) and part.text:
             return self.on_delta(part.text)
         return b""
 
     def on_delta(self, text: str) -> bytes:
-        if isinstance(self._part, ToolCall):
+        if isinstance(self._part, ir.ToolCall):
             self._arguments.append(text)
             return b""
-        if isinstance(self._part, Reasoning):
+        if isinstance(self._part, ir.Reasoning):
             return self._line({"content": "", "thinking": text})
         return self._line({"content": text})
 
-    def on_part_end(self, event: PartEnd) -> bytes:
+    def on_part_end(self, event: ir.PartEnd) -> bytes:
         part, self._part = self._part, None
-        if not isinstance(part, ToolCall):
+        if not isinstance(part, ir.ToolCall):
             return b""
         text = part.arguments_json if not self._arguments else "".join(self._arguments)
-        metadata = merge_metadata(part.metadata, event.metadata)
-        call = ToolCall(part.id, part.name, text, metadata=metadata)
+        metadata = ir.merge_metadata(part.metadata, event.metadata)
+        call = ir.ToolCall(part.id, part.name, text, metadata=metadata)
         wire = answer_call(call, self._calls)
         self._calls += 1
         return self._line({"content": "", "tool_calls": [wire]})
@@ -80,7 +68,7 @@ class StreamEncoder(StreamEncoderBase):
     def _line(self, message: JSON) -> bytes:
         return line({**self._frame, "message": {"role": "assistant", **message}, "done": False})
 
-    def on_end(self, event: ResponseEnd) -> bytes:
+    def on_end(self, event: ir.ResponseEnd) -> bytes:
         return line(
             {
                 **self._frame,

@@ -9,22 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from polycall import ir
 from polycall._support.jsontext import encode
 from polycall.dialects.openai_chat.calls import arguments_text, inside, parse_call
 from polycall.dialects.openai_chat.content import parse_parts
 from polycall.dialects.openai_chat.names import REASONING_FIELDS, mark, own
-from polycall.ir import (
-    JSON,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.calls import unique_id
 from polycall.translation.conversation import Conversation, end_of_beginning, known_of
 from polycall.translation.wire import Path, Reader, request_reader, short_hash, unread
@@ -54,12 +44,12 @@ IdMaker = Callable[[str, int, str, str], str]
 
 def assistant_parts(
     message: JSON, path: Path, reader: Reader, make_id: IdMaker, *, keep_empty: bool
-) -> list[Part]:
+) -> list[ir.Part]:
     """The parts of an assistant's message: reasoning, content, refusal, calls.
 
     `keep_empty` keeps an empty reasoning text, which some providers demand in histories.
     """
-    parts: list[Part] = []
+    parts: list[ir.Part] = []
     reasoning = parse_reasoning(message, path, reader, keep_empty=keep_empty)
     if reasoning is not None:
         parts.append(reasoning)
@@ -67,22 +57,22 @@ def assistant_parts(
     content = message.get("content")
     if isinstance(content, str):
         if content:
-            parts.append(Text(content))
+            parts.append(ir.Text(content))
     elif isinstance(content, dict):
         # Some servers give an answer in JSON mode as the object itself.
-        parts.append(Text(encode(content)))
+        parts.append(ir.Text(encode(content)))
     elif content is not None:
         items = parse_parts(reader.array(content, f"{path}.content"), f"{path}.content", reader)
         inside = f"{path}.tool_calls"
         known = {reader.get_string(reader.object(call, inside), "id", inside) for call in calls}
         parts.extend(
-            part if not isinstance(part, Opaque) else foreign
+            part if not isinstance(part, ir.Opaque) else foreign
             for part in items
             if (foreign := _foreign_call(part, known)) is not None
         )
     refusal = reader.get_string(message, "refusal", path)
     if refusal:
-        parts.append(Refusal(refusal))
+        parts.append(ir.Refusal(refusal))
     for position, raw in enumerate(calls):
         inner_path = f"{path}.tool_calls[{position}]"
         parts.append(_call(reader.object(raw, inner_path), inner_path, position, reader, make_id))
@@ -94,7 +84,7 @@ def assistant_parts(
 
 def parse_reasoning(
     message: JSON, path: Path, reader: Reader, *, keep_empty: bool
-) -> Reasoning | None:
+) -> ir.Reasoning | None:
     """What the model thought, from whichever fields the server uses."""
     details = message.get("reasoning_details")
     text = ""
@@ -111,7 +101,7 @@ def parse_reasoning(
         items = reader.array(details, f"{path}.reasoning_details")
         notes["details"] = items
         text = text or "".join(map(detail_text, items))
-    return Reasoning(text, mark(notes)) if notes else None
+    return ir.Reasoning(text, mark(notes)) if notes else None
 
 
 def detail_text(detail: Any) -> str:
@@ -160,9 +150,9 @@ def _joined(last: JSON, detail: JSON) -> JSON:
     return joined
 
 
-def _foreign_call(part: Part, known: set[Any]) -> Part | None:
+def _foreign_call(part: ir.Part, known: set[Any]) -> ir.Part | None:
     """A `tool_use` block inside content: a call of its own, or the copy of one (dropped)."""
-    if not isinstance(part, Opaque) or part.kind != "tool_use":
+    if not isinstance(part, ir.Opaque) or part.kind != "tool_use":
         return part
     call_id = part.data.get("id")
     if call_id in known:
@@ -170,10 +160,10 @@ def _foreign_call(part: Part, known: set[Any]) -> Part | None:
     name = part.data.get("name")
     if not isinstance(call_id, str) or not isinstance(name, str):
         return part
-    return ToolCall(call_id, name, arguments_text(part.data.get("input")))
+    return ir.ToolCall(call_id, name, arguments_text(part.data.get("input")))
 
 
-def _call(raw: JSON, path: Path, position: int, reader: Reader, make_id: IdMaker) -> ToolCall:
+def _call(raw: JSON, path: Path, position: int, reader: Reader, make_id: IdMaker) -> ir.ToolCall:
     inner, _ = inside(raw, path, reader)
     wire_id = reader.get_string(raw, "id", path)
     name = reader.get_string(inner, "name", path)
@@ -181,11 +171,11 @@ def _call(raw: JSON, path: Path, position: int, reader: Reader, make_id: IdMaker
     return parse_call(raw, path, reader, make_id(wire_id, position, name, arguments))
 
 
-def _legacy_call(message: JSON, path: Path, reader: Reader, make_id: IdMaker) -> ToolCall:
+def _legacy_call(message: JSON, path: Path, reader: Reader, make_id: IdMaker) -> ir.ToolCall:
     call = reader.get_object(message, "function_call", path)
     name = reader.get_string(call, "name", f"{path}.function_call")
     arguments = arguments_text(call.get("arguments"))
-    return ToolCall(
+    return ir.ToolCall(
         make_id("", 0, name, arguments), name, arguments, metadata=mark({"legacy": True})
     )
 
@@ -200,10 +190,10 @@ class _Turn:
     def __init__(self, owner: object) -> None:
         """`owner` is the mark of the one history that may change it."""
         self.owner = owner
-        self.open: list[tuple[str, ToolCall]] = []  # the wire's id alongside the call
-        self.answered: dict[str, ToolCall] = {}
-        self.results: list[Part] = []
-        self.message = Message("tool", self.results)
+        self.open: list[tuple[str, ir.ToolCall]] = []  # the wire's id alongside the call
+        self.answered: dict[str, ir.ToolCall] = {}
+        self.results: list[ir.Part] = []
+        self.message = ir.Message("tool", self.results)
 
 
 class _History:
@@ -213,11 +203,13 @@ class _History:
         """`before` is the history of the first messages, which stays as it is."""
         # Turns know the mark, not the history: a circle would wait for the garbage collector.
         self._mark = object()
-        self._entries: list[tuple[Message | None, _Turn | None]] = []
+        self._entries: list[tuple[ir.Message | None, _Turn | None]] = []
         self._ids: set[str] = set()
         self._turns: dict[str, _Turn] = {}  # the last turn that used a wire id
         self._last = _Turn(self._mark)
-        self._before: list[Message] = []  # the messages of the first entries, as far as they stay
+        self._before: list[
+            ir.Message
+        ] = []  # the messages of the first entries, as far as they stay
         self._same = 0  # how many entries those are
         if before is not None:
             self._before, self._same = before.messages(), len(before._entries)
@@ -226,7 +218,7 @@ class _History:
             self._turns = before._turns.copy()
             self._last = before._last
 
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[ir.Message]:
         """The conversation, with all results of a turn in one message right after it."""
         return [*self._before, *_messages_of(self._entries[self._same :])]
 
@@ -254,14 +246,14 @@ class _History:
             return unique_id(made, self._ids)
 
         parts = assistant_parts(raw, path, request_reader, make_id, keep_empty=True)
-        calls = [part for part in parts if isinstance(part, ToolCall)]
+        calls = [part for part in parts if isinstance(part, ir.ToolCall)]
         if len(wire_ids) == len(calls):
             turn.open = list(zip(wire_ids, calls, strict=True))
         else:
             turn.open = [(call.id, call) for call in calls]
         notes = _assistant_notes(raw, parts)
         name = request_reader.get_string(raw, "name", path)
-        message = Message("assistant", parts, name, mark(notes))
+        message = ir.Message("assistant", parts, name, mark(notes))
         self._entries.append((message, turn if calls else None))
         if calls:
             self._last = turn
@@ -300,20 +292,20 @@ class _History:
         if legacy:
             notes["legacy"] = True
         content = raw.get("content")
-        items: list[Text | Media | Opaque] = []
+        items: list[ir.Text | ir.Media | ir.Opaque] = []
         if isinstance(content, str):
-            items = [Text(content)] if content else []
+            items = [ir.Text(content)] if content else []
         elif isinstance(content, dict):
-            items = [Text(encode(content))]
+            items = [ir.Text(encode(content))]
         elif content is not None:
             array = request_reader.array(content, f"{path}.content")
             items = [
                 part
                 for part in parse_parts(array, f"{path}.content", request_reader)
-                if isinstance(part, Text | Media | Opaque)
+                if isinstance(part, ir.Text | ir.Media | ir.Opaque)
             ]
             notes["content"] = "parts"
-        result = ToolResult(
+        result = ir.ToolResult(
             call.id if call else wire_id,
             items,
             name=name or (call.name if call else ""),
@@ -328,7 +320,7 @@ class _History:
 
     def _find(
         self, wire_id: str, name: str, *, legacy: bool
-    ) -> tuple[_Turn | None, ToolCall | None]:
+    ) -> tuple[_Turn | None, ir.ToolCall | None]:
         """The turn and the call that a result answers."""
         turn = self._turns.get(wire_id) if wire_id else self._last
         if turn is None:
@@ -343,8 +335,8 @@ class _History:
         return (turn, call) if call is not None else (None, None)
 
 
-def _messages_of(entries: list[tuple[Message | None, _Turn | None]]) -> list[Message]:
-    messages: list[Message] = []
+def _messages_of(entries: list[tuple[ir.Message | None, _Turn | None]]) -> list[ir.Message]:
+    messages: list[ir.Message] = []
     for message, turn in entries:
         if message is not None:
             messages.append(message)
@@ -353,7 +345,7 @@ def _messages_of(entries: list[tuple[Message | None, _Turn | None]]) -> list[Mes
     return messages
 
 
-def parse_messages(items: list[Any]) -> list[Message]:
+def parse_messages(items: list[Any]) -> list[ir.Message]:
     """All messages of a request; of a conversation only those that are new."""
     known = known_of(items)
     count, before = (0, None) if known is None else known.get(_History, (0, None))
@@ -369,16 +361,16 @@ def parse_messages(items: list[Any]) -> list[Message]:
     return Conversation(history.messages(), known)
 
 
-def _parse_plain(raw: JSON, role: str, path: Path) -> Message:
+def _parse_plain(raw: JSON, role: str, path: Path) -> ir.Message:
     content = raw.get("content")
     if len(raw) == 2 and type(content) is str and content and role != "developer":
-        return Message("user" if role == "user" else "system", [Text(content)])  # as usual
+        return ir.Message("user" if role == "user" else "system", [ir.Text(content)])  # as usual
     notes: JSON = {}
     if role == "developer":
         notes["role"] = role
-    parts: list[Part] = []
+    parts: list[ir.Part] = []
     if isinstance(content, str):
-        parts = [Text(content)] if content else []
+        parts = [ir.Text(content)] if content else []
     elif content is None:
         notes["content"] = "null"
     else:
@@ -390,10 +382,10 @@ def _parse_plain(raw: JSON, role: str, path: Path) -> Message:
     if len(raw) > 2 and (fields := unread(raw, _PLAIN_FIELDS)):
         notes["fields"] = fields
     name = request_reader.get_string(raw, "name", path)
-    return Message("user" if role == "user" else "system", parts, name, mark(notes))
+    return ir.Message("user" if role == "user" else "system", parts, name, mark(notes))
 
 
-def _assistant_notes(raw: JSON, parts: list[Part]) -> JSON:
+def _assistant_notes(raw: JSON, parts: list[ir.Part]) -> JSON:
     fields = unread(raw, _ASSISTANT_FIELDS)
     notes: JSON = {"fields": fields} if fields else {}
     content = raw.get("content")
@@ -401,16 +393,16 @@ def _assistant_notes(raw: JSON, parts: list[Part]) -> JSON:
         if not any(
             own(part.metadata).get("field") == "thinking"
             for part in parts
-            if isinstance(part, Reasoning)
+            if isinstance(part, ir.Reasoning)
         ):
             notes["content"] = "parts"
     elif not content and not isinstance(content, dict):
         form = "omit" if "content" not in raw else "null" if content is None else "empty"
-        has_calls = any(isinstance(part, ToolCall) for part in parts)
+        has_calls = any(isinstance(part, ir.ToolCall) for part in parts)
         if form != ("null" if has_calls else "empty"):
             notes["content"] = form
     return notes
 
 
-def _is_plain(part: Part) -> bool:
-    return isinstance(part, Text) and not part.metadata
+def _is_plain(part: ir.Part) -> bool:
+    return isinstance(part, ir.Text) and not part.metadata

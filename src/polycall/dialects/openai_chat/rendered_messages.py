@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from typing import Any
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.openai_chat.calls import (
     object_arguments,
@@ -28,19 +29,7 @@ from polycall.dialects.openai_chat.content import (
 from polycall.dialects.openai_chat.messages import merge_details
 from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, own
 from polycall.dialects.openai_chat.tools import ToolsRenderer
-from polycall.ir import (
-    JSON,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Request,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.conversation import Beginnings, is_closed, known_of, last_turn
 from polycall.translation.efforts import is_off
 from polycall.translation.foreign_words import in_words, is_rare_image, result_media
@@ -55,7 +44,7 @@ class MessagesRenderer:
     """Renders the messages of one request."""
 
     def __init__(
-        self, request: Request, quirks: Quirks, tools: ToolsRenderer, losses: Losses
+        self, request: ir.Request, quirks: Quirks, tools: ToolsRenderer, losses: Losses
     ) -> None:
         self._messages = request.messages
         self._quirks = quirks
@@ -76,7 +65,7 @@ class MessagesRenderer:
         self._out: list[JSON] = [] if self._before is None else self._before.wire.copy()
         self._ids: dict[str, str] = {}
         self._id_pattern = re.compile(quirks.call_id_pattern) if quirks.call_id_pattern else None
-        self._results: dict[str, list[tuple[int, ToolResult]]] = defaultdict(list)
+        self._results: dict[str, list[tuple[int, ir.ToolResult]]] = defaultdict(list)
         places = () if is_lasting else range(len(self._messages) - 1, 0, -1)
         users = (place for place in places if self._messages[place].role == "user")
         self._last_user = next(users, 0)
@@ -84,7 +73,7 @@ class MessagesRenderer:
         for message in self._messages[self._start :]:
             if message.role == "tool":
                 for part in message.parts:
-                    if isinstance(part, ToolResult):
+                    if isinstance(part, ir.ToolResult):
                         self._results[part.call_id].append((order, part))
                         order += 1
 
@@ -117,17 +106,19 @@ class MessagesRenderer:
                 case "assistant":
                     self._add_assistant(message, position)
                 case "tool":
-                    rest: list[Part] = [p for p in message.parts if not isinstance(p, ToolResult)]
+                    rest: list[ir.Part] = [
+                        p for p in message.parts if not isinstance(p, ir.ToolResult)
+                    ]
                     if rest:
-                        self._add_plain(Message("user", rest), "user", position)
+                        self._add_plain(ir.Message("user", rest), "user", position)
 
     # Plain messages
 
-    def _system_role(self, message: Message) -> str:
+    def _system_role(self, message: ir.Message) -> str:
         is_developer = own(message.metadata).get("role") == "developer"
         return "developer" if is_developer and self._quirks.developer_role else "system"
 
-    def _add_plain(self, message: Message, role: str, position: int) -> None:
+    def _add_plain(self, message: ir.Message, role: str, position: int) -> None:
         notes = own(message.metadata)
         path = f"messages[{position}]"
         content = self._content(message.parts, notes.get("content", ""), path)
@@ -145,7 +136,7 @@ class MessagesRenderer:
     def _after_tool(self) -> bool:
         return bool(self._out) and self._out[-1]["role"] in ("tool", "function")
 
-    def _add_name(self, message: Message, body: JSON) -> None:
+    def _add_name(self, message: ir.Message, body: JSON) -> None:
         if not message.name:
             return
         if "messages.name" in self._quirks.refused:
@@ -153,13 +144,13 @@ class MessagesRenderer:
         else:
             body["name"] = message.name
 
-    def _content(self, parts: list[Part], form: str, path: str) -> Any:
+    def _content(self, parts: list[ir.Part], form: str, path: str) -> Any:
         """Content as a string where it can be one, else as an array."""
         if not parts:
             return None if form == "null" else [] if form == "parts" else ""
         if len(parts) == 1 and form != "parts":
             only = parts[0]
-            if isinstance(only, Text) and not only.metadata:
+            if isinstance(only, ir.Text) and not only.metadata:
                 return only.text
         rendered: list[JSON] = []
         for position, part in enumerate(parts):
@@ -173,46 +164,46 @@ class MessagesRenderer:
                 return rendered[0]["text"]
         return rendered
 
-    def _part(self, part: Part, path: str) -> JSON | None:
+    def _part(self, part: ir.Part, path: str) -> JSON | None:
         match part:
-            case Text():
+            case ir.Text():
                 return render_text(part, self._quirks, self._losses)
-            case Media():
+            case ir.Media():
                 return render_media(part, self._quirks, self._losses, path)
-            case Opaque():
+            case ir.Opaque():
                 return part.data  # only this dialect's are left
-            case Refusal():
+            case ir.Refusal():
                 return {"type": "refusal", "refusal": part.text}
-            case Reasoning():
+            case ir.Reasoning():
                 self._losses.drop_state("reasoning", "reasoning outside an assistant's turn")
                 return None
-            case ToolCall() | ToolResult():
-                kind = "call" if isinstance(part, ToolCall) else "result"
+            case ir.ToolCall() | ir.ToolResult():
+                kind = "call" if isinstance(part, ir.ToolCall) else "result"
                 self._losses.drop("messages.content", f"a tool {kind} in the wrong role")
                 return None
 
     # Assistants
 
-    def _add_assistant(self, message: Message, position: int) -> None:
+    def _add_assistant(self, message: ir.Message, position: int) -> None:
         notes = own(message.metadata)
-        calls = [part for part in message.parts if isinstance(part, ToolCall)]
+        calls = [part for part in message.parts if isinstance(part, ir.ToolCall)]
         content: list[JSON] = []
-        reasoning: list[Reasoning] = []
+        reasoning: list[ir.Reasoning] = []
         refusals: list[str] = []
         drawn: list[JSON] = []
         seen_call = False
         for part in message.parts:
             match part:
-                case ToolCall():
+                case ir.ToolCall():
                     seen_call = True
-                case Reasoning():
+                case ir.Reasoning():
                     if own(part.metadata).get("field") == "thinking":
                         self._add_thinking(part, content)
                     else:
                         reasoning.append(part)
-                case Refusal() if own(part.metadata).get("place") != "content":
+                case ir.Refusal() if own(part.metadata).get("place") != "content":
                     refusals.append(part.text)
-                case Media() if not own(part.metadata):
+                case ir.Media() if not own(part.metadata):
                     self._add_drawn(part, drawn, f"messages[{position}]")
                 case _:
                     if seen_call:
@@ -236,7 +227,7 @@ class MessagesRenderer:
         self._out.append(body)
         self._add_results(calls, position, drawn)
 
-    def _add_drawn(self, part: Media, drawn: list[JSON], path: str) -> None:
+    def _add_drawn(self, part: ir.Media, drawn: list[JSON], path: str) -> None:
         """What the model made stands in a user message behind its turn: Chat's answers are text."""
         if wire_type(part, self._quirks) not in self._quirks.media_parts:
             self._losses.drop("assistant.media", f"the target takes no {part.kind} parts")
@@ -246,7 +237,7 @@ class MessagesRenderer:
             self._losses.emulate("assistant.media", "sent in a user message after the turn")
             drawn.append(item)
 
-    def _add_thinking(self, part: Reasoning, content: list[JSON]) -> None:
+    def _add_thinking(self, part: ir.Reasoning, content: list[JSON]) -> None:
         if self._quirks.reasoning_replay == "as_written":
             content.append(own(part.metadata).get("part") or thinking_part(part.text))
         elif self._quirks.reasoning_field == "thinking":
@@ -276,7 +267,7 @@ class MessagesRenderer:
             body["content"] = None if form == "null" else ""
 
     def _set_reasoning(
-        self, body: JSON, parts: list[Reasoning], position: int, *, has_calls: bool
+        self, body: JSON, parts: list[ir.Reasoning], position: int, *, has_calls: bool
     ) -> None:
         mode = self._quirks.reasoning_replay
         if mode == "as_written":
@@ -305,7 +296,7 @@ class MessagesRenderer:
             content = [{"type": "text", "text": content}] if content else []
         body["content"] = [thinking_part(text), *(content or [])]
 
-    def _echo_reasoning(self, body: JSON, parts: list[Reasoning]) -> None:
+    def _echo_reasoning(self, body: JSON, parts: list[ir.Reasoning]) -> None:
         """Give back, in its own fields, what came over this dialect; and nothing else."""
         details: list[Any] = []
         for part in parts:
@@ -322,7 +313,7 @@ class MessagesRenderer:
         if details:
             body["reasoning_details"] = merge_details(details)
 
-    def _set_calls(self, body: JSON, calls: list[ToolCall]) -> None:
+    def _set_calls(self, body: JSON, calls: list[ir.ToolCall]) -> None:
         if not self._quirks.any_arguments:
             calls = [self._with_object(call) for call in calls]
         legacy = len(calls) == 1 and own(calls[0].metadata).get("legacy")
@@ -343,7 +334,7 @@ class MessagesRenderer:
             )
         body["tool_calls"] = rendered
 
-    def _with_object(self, call: ToolCall) -> ToolCall:
+    def _with_object(self, call: ir.ToolCall) -> ir.ToolCall:
         if call.arguments is None:
             self._losses.adjust("arguments", f"those of {call.name!r} are no JSON object")
         return object_arguments(call)
@@ -362,9 +353,9 @@ class MessagesRenderer:
 
     # Results
 
-    def _add_results(self, calls: list[ToolCall], position: int, drawn: list[JSON]) -> None:
-        found: list[tuple[int, ToolResult, ToolCall]] = []
-        missing: list[ToolCall] = []
+    def _add_results(self, calls: list[ir.ToolCall], position: int, drawn: list[JSON]) -> None:
+        found: list[tuple[int, ir.ToolResult, ir.ToolCall]] = []
+        missing: list[ir.ToolCall] = []
         for call in calls:
             queue = self._results.get(call.id)
             if queue:
@@ -392,7 +383,7 @@ class MessagesRenderer:
     def _goes_on(self, position: int) -> bool:
         return any(message.role != "tool" for message in self._messages[position + 1 :])
 
-    def _add_result(self, result: ToolResult, call: ToolCall, media: list[JSON]) -> None:
+    def _add_result(self, result: ir.ToolResult, call: ir.ToolCall, media: list[JSON]) -> None:
         notes = own(result.metadata)
         if own(call.metadata).get("legacy") and self._quirks.legacy_functions:
             body: JSON = {"role": "function", "name": notes.get("name") or call.name}
@@ -407,18 +398,20 @@ class MessagesRenderer:
             body.update(kept_fields(notes["fields"], self._quirks, self._losses))
         self._out.append(body)
 
-    def _result_content(self, result: ToolResult, notes: JSON, media: list[JSON]) -> Any:
+    def _result_content(self, result: ir.ToolResult, notes: JSON, media: list[JSON]) -> Any:
         if not result.is_error:
             if notes.get("content") == "parts" and self._quirks.result_media:
                 return self._content(list(result.content), "parts", "tool_result")
             if self._quirks.tool_message_media and any(
-                isinstance(part, Media) for part in result.content
+                isinstance(part, ir.Media) for part in result.content
             ):
                 return self._mixed_result(result)
         texts: list[str] = []
         for part in result.content:
-            for piece in [part] if not isinstance(part, Opaque) else in_words(part, self._losses):
-                if isinstance(piece, Text):
+            for piece in (
+                [part] if not isinstance(part, ir.Opaque) else in_words(part, self._losses)
+            ):
+                if isinstance(piece, ir.Text):
                     texts.append(piece.text)
                     continue
                 item = self._result_media(piece)
@@ -433,15 +426,15 @@ class MessagesRenderer:
             return jsontext.encode({"error": text})
         return text
 
-    def _mixed_result(self, result: ToolResult) -> Any:
+    def _mixed_result(self, result: ir.ToolResult) -> Any:
         """Text and media side by side, for servers whose tool messages hold both."""
-        parts: list[Part] = []
+        parts: list[ir.Part] = []
         for part in result.content:
-            item = self._result_media(part) if isinstance(part, Media) else None
-            parts.append(Text(item) if isinstance(item, str) else part)
+            item = self._result_media(part) if isinstance(part, ir.Media) else None
+            parts.append(ir.Text(item) if isinstance(item, str) else part)
         return self._content(parts, "", "tool_result")
 
-    def _result_media(self, part: Media) -> JSON | str:
+    def _result_media(self, part: ir.Media) -> JSON | str:
         def render(losses: Losses) -> JSON | None:
             return render_media(part, self._quirks, losses, "tool_result")
 
@@ -449,7 +442,7 @@ class MessagesRenderer:
         return item["text"] if not isinstance(item, str) and item["type"] == "text" else item
 
 
-def is_thinking_off(request: Request, quirks: Quirks) -> bool:
+def is_thinking_off(request: ir.Request, quirks: Quirks) -> bool:
     """Whether the model does not think, since the caller asked it not to, and it can do so."""
     config = request.reasoning
     return config is not None and is_off(config) and not quirks.thinks_always
@@ -465,5 +458,5 @@ def fitting_id(call_id: str, length: int) -> str:
     return "".join(digits) if length else "call_" + "".join(digits)
 
 
-def _interrupted(call: ToolCall) -> ToolResult:
-    return ToolResult(call.id, [Text(_MISSING_RESULT)], is_error=True, name=call.name)
+def _interrupted(call: ir.ToolCall) -> ir.ToolResult:
+    return ir.ToolResult(call.id, [ir.Text(_MISSING_RESULT)], is_error=True, name=call.name)

@@ -9,30 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from polycall import ir
 from polycall.dialects.openai_chat.calls import render_call, wire_arguments, wire_fields
 from polycall.dialects.openai_chat.content import render_media
 from polycall.dialects.openai_chat.errors import choice_error, stream_error
 from polycall.dialects.openai_chat.messages import assistant_parts, merge_details
 from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, own
 from polycall.dialects.openai_chat.usage import parse_usage, render_usage
-from polycall.ir import (
-    JSON,
-    FinishReason,
-    Media,
-    Message,
-    Metadata,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Request,
-    Response,
-    Text,
-    Tool,
-    ToolCall,
-    ToolResult,
-    unified_finish,
-)
+from polycall.ir import JSON
 from polycall.translation.calls import unique_id
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import once
@@ -56,7 +40,7 @@ MESSAGE_FIELDS = frozenset(
     }
 )
 
-_FINISH: dict[str, FinishReason] = {
+_FINISH: dict[str, ir.FinishReason] = {
     "": "stop",
     "stop": "stop",
     "eos": "stop",
@@ -92,7 +76,7 @@ _FINISH: dict[str, FinishReason] = {
     "malformed_function_call": "error",
 }
 # The words that OpenAI's clients know.  An answer that is not whole must not look whole.
-_WIRE_FINISH: dict[FinishReason, str] = {
+_WIRE_FINISH: dict[ir.FinishReason, str] = {
     "stop": "stop",
     "tool_calls": "tool_calls",
     "length": "length",
@@ -103,13 +87,13 @@ _WIRE_FINISH: dict[FinishReason, str] = {
 }
 
 
-def finish_reason(raw: Any, *, has_calls: bool, has_refusal: bool) -> FinishReason:
+def finish_reason(raw: Any, *, has_calls: bool, has_refusal: bool) -> ir.FinishReason:
     """The unified reason for a wire's word; an unknown word is not a normal end.
 
     OpenAI ends a refusal as it ends any answer: the refusal itself says what it is.
     """
     word = raw.lower() if isinstance(raw, str) else ""
-    reason = unified_finish(_FINISH.get(word, "error"), has_calls=has_calls)
+    reason = ir.unified_finish(_FINISH.get(word, "error"), has_calls=has_calls)
     return "refusal" if reason == "stop" and has_refusal else reason
 
 
@@ -125,7 +109,7 @@ def call_id(response_id: str, position: int, name: str) -> str:
 # In
 
 
-def parse_response(body: JSON) -> Response:
+def parse_response(body: JSON) -> ir.Response:
     """A whole answer.  Raises the `UpstreamError` that a body with status 200 may hold."""
     reader = response_reader
     reader.object(body, "")
@@ -150,8 +134,8 @@ def parse_response(body: JSON) -> Response:
         inner = {"content": main["text"]}
     message = reader.object(inner, f"{path}.message")
     parts = assistant_parts(message, f"{path}.message", reader, make_id, keep_empty=False)
-    has_calls = any(isinstance(part, ToolCall) for part in parts)
-    has_refusal = any(isinstance(part, Refusal) for part in parts)
+    has_calls = any(isinstance(part, ir.ToolCall) for part in parts)
+    has_refusal = any(isinstance(part, ir.Refusal) for part in parts)
     raw_finish = main.get("finish_reason")
     error = choice_error(main, raw_finish)
     if error is not None:
@@ -164,10 +148,10 @@ def parse_response(body: JSON) -> Response:
         [normal_choice(choice) for choice in choices if choice is not main],
         empty_form(message.get("content"), parts),
     )
-    return Response(
+    return ir.Response(
         id=response_id,
         model=scalar_text(body.get("model")),
-        message=Message("assistant", parts),
+        message=ir.Message("assistant", parts),
         finish_reason=finish,
         raw_finish_reason=scalar_text(raw_finish),
         usage=parse_usage(body.get("usage") or main.get("usage"), body.get("service_tier")),
@@ -221,20 +205,20 @@ def response_notes(
     return {key: value for key, value in notes.items() if value}
 
 
-def empty_form(content: Any, parts: list[Part]) -> str:
+def empty_form(content: Any, parts: list[ir.Part]) -> str:
     """The form of a content without text, where it is not the usual one.
 
     Usual is null alongside calls or a refusal, and an empty string where there is nothing at all.
     """
-    if any(isinstance(part, Text | Reasoning) and _in_content(part) for part in parts):
+    if any(isinstance(part, ir.Text | ir.Reasoning) and _in_content(part) for part in parts):
         return ""
     form = "null" if content is None else "empty"
-    has_more = any(isinstance(part, ToolCall | Refusal) for part in parts)
+    has_more = any(isinstance(part, ir.ToolCall | ir.Refusal) for part in parts)
     return "" if form == ("null" if has_more else "empty") else form
 
 
-def _in_content(part: Text | Reasoning) -> bool:
-    return isinstance(part, Text) or own(part.metadata).get("field") == "thinking"
+def _in_content(part: ir.Text | ir.Reasoning) -> bool:
+    return isinstance(part, ir.Text) or own(part.metadata).get("field") == "thinking"
 
 
 def scalar_text(value: Any) -> str:
@@ -257,7 +241,7 @@ def created_at(value: Any) -> int:
 # Out
 
 
-def render_response(response: Response, request: Request | None = None) -> JSON:
+def render_response(response: ir.Response, request: ir.Request | None = None) -> JSON:
     """The answer as OpenAI's clients read it.
 
     With `request`, a client that asked in the older spelling (`functions`) is answered in it.
@@ -291,24 +275,24 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
     return body
 
 
-def default_id(model: str, metadata: Metadata) -> str:
+def default_id(model: str, metadata: ir.Metadata) -> str:
     """An id for an answer of another dialect that came without one."""
     return "" if NAME in metadata else "chatcmpl-" + short_hash(model)
 
 
-def wants_legacy(request: Request | None) -> bool | None:
+def wants_legacy(request: ir.Request | None) -> bool | None:
     """Whether the client declared its tools as `functions`; `None` where that is not known."""
     if request is None or not request.tools:
         return None
     return once(request.tools, _are_legacy)
 
 
-def _are_legacy(tools: list[Tool]) -> bool:
+def _are_legacy(tools: list[ir.Tool]) -> bool:
     return any(own(tool.metadata).get("legacy") for tool in tools if tool.metadata)
 
 
 def wire_finish(
-    reason: FinishReason, raw: str, *, is_own: bool, legacy: bool, has_refusal: bool
+    reason: ir.FinishReason, raw: str, *, is_own: bool, legacy: bool, has_refusal: bool
 ) -> str:
     """The finish reason in a word that OpenAI's clients know."""
     if legacy and reason == "tool_calls":
@@ -325,20 +309,20 @@ def _whole_choice(choice: JSON) -> JSON:
     return {"logprobs": None, "finish_reason": "stop", **choice, "message": message}
 
 
-def _render_message(response: Response, notes: JSON, *, legacy: bool | None) -> JSON:
+def _render_message(response: ir.Response, notes: JSON, *, legacy: bool | None) -> JSON:
     message: JSON = {"role": "assistant", "content": None, "refusal": None}
     texts: list[str] = []
-    calls: list[ToolCall] = []
+    calls: list[ir.ToolCall] = []
     reasoning: dict[str, str] = {}
     details: list[Any] = []
     images: list[JSON] = []
     for part in response.message.parts:
         match part:
-            case Text():
+            case ir.Text():
                 texts.append(part.text)
-            case ToolCall():
+            case ir.ToolCall():
                 calls.append(part)
-            case Reasoning():
+            case ir.Reasoning():
                 fields = own(part.metadata)
                 field = reasoning_field(fields)
                 if fields.get("field") or (part.text and "details" not in fields):
@@ -346,14 +330,14 @@ def _render_message(response: Response, notes: JSON, *, legacy: bool | None) -> 
                 for name, text in fields.get("also", {}).items():
                     reasoning[name] = reasoning.get(name, "") + text
                 details.extend(fields.get("details", ()))
-            case Refusal():
+            case ir.Refusal():
                 message["refusal"] = (message["refusal"] or "") + part.text
-            case Media():
+            case ir.Media():
                 if (image := render_image(part)) is not None:
                     images.append(image)
                 else:
                     texts.append(media_note(part))
-            case Opaque() | ToolResult():
+            case ir.Opaque() | ir.ToolResult():
                 pass  # another vendor's server tools: Chat has no place for them
     form = notes.get("content") or ("null" if calls or message["refusal"] else "empty")
     message["content"] = "".join(texts) if texts else None if form == "null" else ""
@@ -375,24 +359,24 @@ def reasoning_field(notes: JSON) -> str:
     return field if field in REASONING_FIELDS else REASONING_FIELDS[0]
 
 
-def render_image(part: Media) -> JSON | None:
+def render_image(part: ir.Media) -> JSON | None:
     """An image that the model made, as OpenRouter writes it; `None` for other media."""
     if part.kind != "image":
         return None
     return render_media(part, Quirks(), Losses(lossy=True), "")
 
 
-def media_note(part: Media) -> str:
+def media_note(part: ir.Media) -> str:
     """What stands where a model made a sound: Chat's clients would see nothing."""
     return part.url or f"[{part.kind} {part.media_type}]"
 
 
-def is_legacy(call: ToolCall, *, wanted: bool | None) -> bool:
+def is_legacy(call: ir.ToolCall, *, wanted: bool | None) -> bool:
     """Whether a call is a `function_call` for the client; as it came where nothing is known."""
     return bool(own(call.metadata).get("legacy")) if wanted is None else wanted
 
 
-def _set_calls(message: JSON, calls: list[ToolCall], *, legacy: bool | None) -> None:
+def _set_calls(message: JSON, calls: list[ir.ToolCall], *, legacy: bool | None) -> None:
     if len(calls) == 1 and is_legacy(calls[0], wanted=legacy):
         call = calls[0]
         message["function_call"] = {"name": call.name, "arguments": wire_arguments(call)}

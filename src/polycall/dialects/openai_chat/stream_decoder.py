@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.openai_chat.accumulate import OtherChoice, add_fields
 from polycall.dialects.openai_chat.content import parse_parts
@@ -27,15 +28,7 @@ from polycall.dialects.openai_chat.response import (
 from polycall.dialects.openai_chat.stream_items import CallTracker, PartQueue
 from polycall.dialects.openai_chat.usage import merge_usage, parse_usage
 from polycall.errors import TruncatedError
-from polycall.ir import (
-    JSON,
-    Reasoning,
-    Refusal,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    Usage,
-)
+from polycall.ir import JSON
 from polycall.translation.stream import Payload, StreamDecoderBase
 from polycall.translation.wire import response_reader
 
@@ -66,7 +59,7 @@ class StreamDecoder(StreamDecoderBase):
         self._odd = ""  # words about an event that is none of this dialect
         self._content_seen = False  # a content that was not null, though it may be empty
 
-    def usage_so_far(self) -> Usage:
+    def usage_so_far(self) -> ir.Usage:
         """Some servers count in each chunk."""
         raw = self._usage or _groq_usage(self._body)
         return parse_usage(raw, self._body.get("service_tier"))
@@ -140,7 +133,7 @@ class StreamDecoder(StreamDecoderBase):
         self._calls.response_id = self._id
         notes: JSON = {"body": dict(self._body)} if self._body else {}
         metadata = {NAME: notes}
-        self.out.start(ResponseStart(self._id, self._model, self._created, metadata=metadata))
+        self.out.start(ir.ResponseStart(self._id, self._model, self._created, metadata=metadata))
 
     def _take_choice(self, choice: JSON, path: str) -> None:
         index = choice.get("index")
@@ -213,12 +206,12 @@ class StreamDecoder(StreamDecoderBase):
             return
         for part in parse_parts(response_reader.array(content, path), path, response_reader):
             match part:
-                case Text():
+                case ir.Text():
                     if part.text:
                         self._parts.text("text", part.text)
-                case Reasoning():
+                case ir.Reasoning():
                     self._parts.reasoning(own(part.metadata)["field"], part.text)
-                case Refusal():
+                case ir.Refusal():
                     self._parts.text("refusal", part.text)
                 case _:
                     self._parts.whole(part)
@@ -236,7 +229,7 @@ class StreamDecoder(StreamDecoderBase):
         choices = [self._others[index].result() for index in sorted(self._others)]
         notes = response_notes(self._body, self._choice, self._message, choices, form)
         self.out.end(
-            ResponseEnd(
+            ir.ResponseEnd(
                 finish_reason(
                     self._reason, has_calls=parts.has_calls, has_refusal=parts.has_refusal
                 ),

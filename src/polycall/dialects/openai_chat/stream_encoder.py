@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.openai_chat.calls import custom_input, wire_fields
 from polycall.dialects.openai_chat.errors import render_error
@@ -20,19 +21,7 @@ from polycall.dialects.openai_chat.response import (
 )
 from polycall.dialects.openai_chat.usage import render_usage
 from polycall.errors import PolycallError
-from polycall.ir import (
-    JSON,
-    Media,
-    Part,
-    PartEnd,
-    Reasoning,
-    Refusal,
-    Request,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    ToolCall,
-)
+from polycall.ir import JSON
 from polycall.translation.sse import encode_sse
 from polycall.translation.stream import StreamEncoderBase
 
@@ -44,7 +33,7 @@ class StreamEncoder(StreamEncoderBase):
     `functions` is answered in its spelling.  Without, usage is always sent.
     """
 
-    def __init__(self, request: Request | None = None) -> None:
+    def __init__(self, request: ir.Request | None = None) -> None:
         options: Any = {}
         if request is not None:
             options = request.provider_options.get(NAME, {}).get("stream_options") or {}
@@ -52,7 +41,7 @@ class StreamEncoder(StreamEncoderBase):
         self._legacy = wants_legacy(request)
         self._base: JSON = {}
         self._around: dict[str | int, tuple[bytes, bytes]] = {}
-        self._part: Part | None = None
+        self._part: ir.Part | None = None
         self._text_field = "content"
         self._calls = 0
         self._has_content = False
@@ -85,7 +74,7 @@ class StreamEncoder(StreamEncoderBase):
         self._around[key] = (before, after)
         return before, after
 
-    def on_start(self, event: ResponseStart) -> bytes:
+    def on_start(self, event: ir.ResponseStart) -> bytes:
         self._around.clear()
         self._base = {
             "id": event.id or default_id(event.model, event.metadata),
@@ -100,26 +89,26 @@ class StreamEncoder(StreamEncoderBase):
 
     # Parts
 
-    def on_part(self, part: Part) -> bytes:
+    def on_part(self, part: ir.Part) -> bytes:
         self._part = part
         match part:
-            case Text():
+            case ir.Text():
                 self._text_field = "content"
                 self._has_content = True
                 return self.on_delta(part.text)
-            case Refusal():
+            case ir.Refusal():
                 self._text_field = "refusal"
                 self._has_refusal = True
                 return self.on_delta(part.text)
-            case Reasoning():
+            case ir.Reasoning():
                 notes = own(part.metadata)
                 # Where details are all there is, they hold the text too, and follow at the end.
                 only_details = "details" in notes and "field" not in notes
                 self._text_field = "" if only_details else reasoning_field(notes)
                 return self.on_delta(part.text)
-            case ToolCall():
+            case ir.ToolCall():
                 return self._open_call(part)
-            case Media():
+            case ir.Media():
                 image = render_image(part)
                 if image is not None:
                     return self._chunk({"images": [image]})
@@ -131,7 +120,7 @@ class StreamEncoder(StreamEncoderBase):
     def on_delta(self, text: str) -> bytes:
         if not text:
             return b""
-        if not isinstance(self._part, ToolCall):
+        if not isinstance(self._part, ir.ToolCall):
             if not self._text_field:
                 return b""
             before, after = self._around.get(self._text_field) or self._around_text(
@@ -147,10 +136,10 @@ class StreamEncoder(StreamEncoderBase):
         before, after = self._around.get(self._calls) or self._around_text(self._calls)
         return before + jsontext.encode_bytes(text) + after
 
-    def _is_legacy(self, call: ToolCall) -> bool:
+    def _is_legacy(self, call: ir.ToolCall) -> bool:
         return self._calls == 0 and is_legacy(call, wanted=self._legacy)
 
-    def _open_call(self, call: ToolCall) -> bytes:
+    def _open_call(self, call: ir.ToolCall) -> bytes:
         self._any_arguments = False
         self._arguments = []
         if call.kind == "custom":
@@ -169,24 +158,24 @@ class StreamEncoder(StreamEncoderBase):
             opening = self._chunk({"tool_calls": [entry]})
         return opening + self.on_delta(call.arguments_json)
 
-    def on_part_end(self, event: PartEnd) -> bytes:
+    def on_part_end(self, event: ir.PartEnd) -> bytes:
         part, self._part = self._part, None
         notes = own(event.metadata)
         match part:
-            case ToolCall():
+            case ir.ToolCall():
                 self._part = part
                 data = self._close_call(part, notes)
                 self._part = None
                 self._calls += 1
                 return data
-            case Reasoning():
+            case ir.Reasoning():
                 return self._close_reasoning({**own(part.metadata), **notes})
             case _:
                 return b""
 
-    def _close_call(self, call: ToolCall, notes: JSON) -> bytes:
+    def _close_call(self, call: ir.ToolCall, notes: JSON) -> bytes:
         if call.kind == "custom":
-            whole = ToolCall(call.id, call.name, "".join(self._arguments), kind="custom")
+            whole = ir.ToolCall(call.id, call.name, "".join(self._arguments), kind="custom")
             entry: JSON = {
                 "index": self._calls,
                 "id": call.id,
@@ -212,7 +201,7 @@ class StreamEncoder(StreamEncoderBase):
 
     # The end
 
-    def on_end(self, event: ResponseEnd) -> bytes:
+    def on_end(self, event: ir.ResponseEnd) -> bytes:
         self._ended = True
         notes = own(event.metadata)
         data = b""

@@ -13,23 +13,11 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.openai_responses.content import parse_content_part
 from polycall.dialects.openai_responses.names import NAME, mark, others
-from polycall.ir import (
-    JSON,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Role,
-    Text,
-    ToolCall,
-    ToolResult,
-    merge_metadata,
-)
+from polycall.ir import JSON
 from polycall.translation.conversation import Conversation, end_of_beginning, known_of
 from polycall.translation.wire import Reader, short_hash
 
@@ -53,7 +41,7 @@ class ParsedItems(Struct, frozen=True, eq=False):
     """The first `count` items of a conversation, read."""
 
     count: int
-    messages: list[Message]
+    messages: list[ir.Message]
     names: dict[str, str]
 
 
@@ -64,7 +52,7 @@ class ItemReader:
         self._reader = reader
         self._names: dict[str, str] = {}
 
-    def messages(self, items: list[Any], path: str) -> list[Message]:
+    def messages(self, items: list[Any], path: str) -> list[ir.Message]:
         """A request's input items as messages; of a conversation only the items that are new."""
         known = known_of(items)
         before: ParsedItems | None = None if known is None else known.get(ParsedItems)
@@ -88,18 +76,18 @@ class ItemReader:
             if last is not None and last.role == owner and owner in ("assistant", "tool"):
                 last.parts.extend(parts)
             else:
-                messages.append(Message(owner, parts))
+                messages.append(ir.Message(owner, parts))
         if known is None:
             return messages
         return Conversation(messages, known)
 
-    def _resumed(self, before: ParsedItems) -> list[Message]:
+    def _resumed(self, before: ParsedItems) -> list[ir.Message]:
         messages, self._names = before.messages.copy(), before.names.copy()
         if messages:  # which the next item may join
             messages[-1] = replace(messages[-1], parts=messages[-1].parts.copy())
         return messages
 
-    def parts(self, item: JSON, path: str, position: int) -> list[Part]:
+    def parts(self, item: JSON, path: str, position: int) -> list[ir.Part]:
         """What one item says: several parts for a message, one for any other."""
         kind = self._kind(item, path)
         if kind == "message" and (item.get("role") or "assistant") == "assistant":
@@ -110,7 +98,7 @@ class ItemReader:
             return [self._call(item, path, position)]
         if kind in RESULT_TYPES and item.get("call_id") is not None:
             return [self._result(item, path)]
-        return [Opaque(NAME, kind, item)]
+        return [ir.Opaque(NAME, kind, item)]
 
     def _kind(self, item: JSON, path: str) -> str:
         kind = self._reader.get_string(item, "type", path)
@@ -118,7 +106,7 @@ class ItemReader:
             self._reader.fail(path, "an item with a type or a role", item)
         return kind or "message"
 
-    def _plain_message(self, item: JSON, path: str) -> Message:
+    def _plain_message(self, item: JSON, path: str) -> ir.Message:
         """A message of the user, the system or the developer."""
         role = item["role"]
         notes: JSON = {}
@@ -129,12 +117,12 @@ class ItemReader:
             notes["fields"] = fields
         content = item.get("content")
         if isinstance(content, str):
-            parts: list[Part] = [Text(content)]
+            parts: list[ir.Part] = [ir.Text(content)]
         else:
             parts = self._content(content, f"{path}.content", "input_text")
             if is_plain(parts) or not parts:
                 notes["list"] = True
-        return Message("user" if role == "user" else "system", parts, metadata=mark(notes))
+        return ir.Message("user" if role == "user" else "system", parts, metadata=mark(notes))
 
     def _content(self, content: Any, path: str, text_type: str) -> list[Any]:
         if content is None:
@@ -144,26 +132,26 @@ class ItemReader:
             for position, part in enumerate(self._reader.array(content, path))
         ]
 
-    def _message_parts(self, item: JSON, path: str) -> list[Part]:
+    def _message_parts(self, item: JSON, path: str) -> list[ir.Part]:
         content = item.get("content")
         start: JSON = {"message": identity(item)}
         end: JSON = {}
         if fields := others(item, _MESSAGE_KNOWN):
             end["fields"] = fields
         if isinstance(content, str):
-            return [Text(content, mark({**start, **end, "string": True}))]
-        parts: list[Part] = self._content(content, f"{path}.content", "output_text")
-        if not parts or not all(isinstance(part, Text | Refusal) for part in parts):
+            return [ir.Text(content, mark({**start, **end, "string": True}))]
+        parts: list[ir.Part] = self._content(content, f"{path}.content", "output_text")
+        if not parts or not all(isinstance(part, ir.Text | ir.Refusal) for part in parts):
             if parts:
                 # A content part beyond the middle language: the message stays whole.
-                return [Opaque(NAME, "message", item)]
-            return [Text("", mark({**start, **end, "empty": True}))]
+                return [ir.Opaque(NAME, "message", item)]
+            return [ir.Text("", mark({**start, **end, "empty": True}))]
         parts[0] = _noted(parts[0], start)
         if end:
             parts[-1] = _noted(parts[-1], end)
         return parts
 
-    def _reasoning(self, item: JSON, path: str) -> Reasoning:
+    def _reasoning(self, item: JSON, path: str) -> ir.Reasoning:
         texts = [
             self._reader.get_string(self._reader.object(part, path), "text", path)
             for key in ("summary", "content")
@@ -173,9 +161,9 @@ class ItemReader:
         notes.pop("phase", None)
         if fields := others(item, ("type", "id")):
             notes["fields"] = fields
-        return Reasoning("\n\n".join(filter(None, texts)), mark(notes))
+        return ir.Reasoning("\n\n".join(filter(None, texts)), mark(notes))
 
-    def _call(self, item: JSON, path: str, position: int) -> ToolCall:
+    def _call(self, item: JSON, path: str, position: int) -> ir.ToolCall:
         reader = self._reader
         is_custom = item.get("type") == "custom_tool_call"
         name = reader.get_string(item, "name", path)
@@ -198,7 +186,7 @@ class ItemReader:
         if fields := others(item, _CALL_KNOWN):
             notes["fields"] = fields
         self._names[call_id] = name
-        return ToolCall(
+        return ir.ToolCall(
             id=call_id,
             name=name,
             arguments_json=arguments_json,
@@ -208,7 +196,7 @@ class ItemReader:
             metadata=mark(notes),
         )
 
-    def _result(self, item: JSON, path: str) -> ToolResult:
+    def _result(self, item: JSON, path: str) -> ir.ToolResult:
         reader = self._reader
         call_id = reader.get_string(item, "call_id", path)
         notes: JSON = {}
@@ -217,14 +205,14 @@ class ItemReader:
         if fields := others(item, ("type", "call_id", "output")):
             notes["fields"] = fields
         output = item.get("output")
-        content: list[Text | Media | Opaque]
+        content: list[ir.Text | ir.Media | ir.Opaque]
         if output is None or isinstance(output, str):
-            content = [Text(output or "")]
+            content = [ir.Text(output or "")]
         else:
             content = self._content(output, f"{path}.output", "input_text")
             if is_plain(content) or not content:
                 notes["list"] = True
-        return ToolResult(
+        return ir.ToolResult(
             call_id,
             content,
             name=self._names.get(call_id, "") or reader.get_string(item, "name", path),
@@ -239,12 +227,12 @@ def identity(item: JSON) -> JSON:
 
 def is_plain(parts: list[Any]) -> bool:
     """Whether a string would say the same as this content."""
-    return len(parts) == 1 and isinstance(parts[0], Text) and not parts[0].metadata
+    return len(parts) == 1 and isinstance(parts[0], ir.Text) and not parts[0].metadata
 
 
-def _noted(part: Part, notes: JSON) -> Part:
-    assert isinstance(part, Text | Refusal)
-    return replace(part, metadata=merge_metadata(part.metadata, mark(notes)))
+def _noted(part: ir.Part, notes: JSON) -> ir.Part:
+    assert isinstance(part, ir.Text | ir.Refusal)
+    return replace(part, metadata=ir.merge_metadata(part.metadata, mark(notes)))
 
 
 def _caller(item: JSON) -> str:
@@ -254,7 +242,7 @@ def _caller(item: JSON) -> str:
     return "direct"
 
 
-def _owner(kind: str, item: JSON) -> Role:
+def _owner(kind: str, item: JSON) -> ir.Role:
     if kind in _TOOL_ITEMS or kind.endswith("_call_output"):
         return "tool"
     if kind in _SYSTEM_ITEMS:

@@ -10,22 +10,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.openai_responses.content import render_content_part, render_media
 from polycall.dialects.openai_responses.names import CONTENT_PREFIX, NAME, own
 from polycall.dialects.openai_responses.tools import ToolsRenderer
-from polycall.ir import (
-    JSON,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.translation.conversation import Beginnings, is_closed, last_turn
 from polycall.translation.foreign_words import is_rare_image, result_media
 from polycall.translation.freeform import freeform_text
@@ -46,7 +36,7 @@ class MessagesRenderer:
 
     def __init__(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[ir.Message],
         tools: ToolsRenderer,
         losses: Losses,
         quirks: Quirks,
@@ -71,7 +61,7 @@ class MessagesRenderer:
         self._is_stored = is_stored
         self._is_native = is_native
         self._items: list[JSON] = []
-        self._calls: dict[str, ToolCall] = {}
+        self._calls: dict[str, ir.ToolCall] = {}
         self._known: set[str] = set()  # call ids that a result may answer
         self._answered: set[str] = set()
         self._programs: set[str] = set()
@@ -89,19 +79,19 @@ class MessagesRenderer:
         self._state = ({**self._calls}, {*self._answered})
         self._survey(messages[self._end :])
 
-    def _survey(self, messages: Sequence[Message]) -> None:
+    def _survey(self, messages: Sequence[ir.Message]) -> None:
         for message in messages:
             for part in message.parts:
                 self._look_at(part)
 
-    def _look_at(self, part: Part) -> None:
+    def _look_at(self, part: ir.Part) -> None:
         match part:
-            case ToolCall():
+            case ir.ToolCall():
                 self._calls[part.id] = part
                 self._known.add(part.id)
-            case ToolResult():
+            case ir.ToolResult():
                 self._answered.add(part.call_id)
-            case Opaque() if part.dialect == NAME:
+            case ir.Opaque() if part.dialect == NAME:
                 self._known.add(str(part.data.get("call_id", "")))
                 if part.kind in _REFERENCES:
                     self._has_past = True
@@ -134,7 +124,7 @@ class MessagesRenderer:
         return are_direct and not self._has_past and is_closed(new)
 
     def _write(self, start: int, end: int) -> None:
-        pending: list[ToolCall] = []
+        pending: list[ir.ToolCall] = []
         for position in range(start, end):
             message = self._messages[position]
             path = f"messages[{position}]"
@@ -156,23 +146,23 @@ class MessagesRenderer:
     # -----------------------------------------------------------------------------------------
     # Users and systems
 
-    def _plain(self, message: Message, path: str) -> None:
+    def _plain(self, message: ir.Message, path: str) -> None:
         notes = own(message.metadata)
         role = notes.get("role") or message.role
         if is_string_content(message.parts) and not notes.get("list"):
             text = message.parts[0]
-            assert isinstance(text, Text)
+            assert isinstance(text, ir.Text)
             self._items.append({"role": role, "content": text.text, **notes.get("fields", {})})
             return
         content: list[JSON] = []
         for position, part in enumerate(message.parts):
             where = f"{path}.parts[{position}]"
-            if isinstance(part, Opaque) and is_own_item(part):
+            if isinstance(part, ir.Opaque) and is_own_item(part):
                 self._message_item(role, content, notes)
                 content = []
                 self._items.append(part.data)
                 continue
-            if isinstance(part, Text | Media | Refusal | Opaque):
+            if isinstance(part, ir.Text | ir.Media | ir.Refusal | ir.Opaque):
                 rendered = render_content_part(part, self._losses, where)
                 if rendered is not None:
                     content.append(rendered)
@@ -186,15 +176,15 @@ class MessagesRenderer:
     # -----------------------------------------------------------------------------------------
     # The model
 
-    def _assistant(self, message: Message, path: str) -> None:
+    def _assistant(self, message: ir.Message, path: str) -> None:
         keeps_ids = all(
             self._keeps(part, message.parts[position + 1 :])
             for position, part in enumerate(message.parts)
-            if isinstance(part, Reasoning)
+            if isinstance(part, ir.Reasoning)
         )
-        group: list[Text | Refusal] = []
+        group: list[ir.Text | ir.Refusal] = []
         for position, part in enumerate(message.parts):
-            if isinstance(part, Text | Refusal):
+            if isinstance(part, ir.Text | ir.Refusal):
                 if group and "message" in own(part.metadata):
                     self._text_item(group, keeps_ids)
                     group = []
@@ -205,26 +195,26 @@ class MessagesRenderer:
                 self._text_item(group, keeps_ids)
                 group = []
             match part:
-                case Reasoning():
+                case ir.Reasoning():
                     self._reasoning(part, message.parts[position + 1 :])
-                case ToolCall():
+                case ir.ToolCall():
                     self._call(part, keeps_ids)
-                case Opaque():
+                case ir.Opaque():
                     self._items.append(part.data)
-                case Media():
+                case ir.Media():
                     self._own_media(part, f"{path}.parts[{position}]")
-                case ToolResult():
+                case ir.ToolResult():
                     self._items.append(self._result(part, []))
         if group:
             self._text_item(group, keeps_ids)
 
-    def _text_item(self, group: list[Text | Refusal], keeps_ids: bool) -> None:
+    def _text_item(self, group: list[ir.Text | ir.Refusal], keeps_ids: bool) -> None:
         item = message_item(group)
         if not keeps_ids:
             item.pop("id", None)
         self._items.append(item)
 
-    def _keeps(self, part: Reasoning, following: Sequence[Part]) -> bool:
+    def _keeps(self, part: ir.Reasoning, following: Sequence[ir.Part]) -> bool:
         """Whether the vendor can take this reasoning back.
 
         Without storage it needs the encrypted content, and it refuses reasoning without the item
@@ -239,13 +229,13 @@ class MessagesRenderer:
         )
         return is_complete and bool(following)
 
-    def _reasoning(self, part: Reasoning, following: Sequence[Part]) -> None:
+    def _reasoning(self, part: ir.Reasoning, following: Sequence[ir.Part]) -> None:
         if self._keeps(part, following):
             self._items.append(reasoning_item(part))
             return
         self._losses.drop_state("reasoning", "reasoning that this provider cannot take back")
 
-    def _call(self, call: ToolCall, keeps_ids: bool) -> None:
+    def _call(self, call: ir.ToolCall, keeps_ids: bool) -> None:
         item = call_item(call, is_custom=call.kind == "custom" and self._quirks.custom_tools)
         name, namespace = self._tools.name(call.name, call.namespace)
         item["name"] = name
@@ -262,7 +252,7 @@ class MessagesRenderer:
             self._losses.drop("caller", f"{call.id!r} was made by a program")
         self._items.append(item)
 
-    def _own_media(self, media: Media, path: str) -> None:
+    def _own_media(self, media: ir.Media, path: str) -> None:
         """What the model drew stands in a user message: its own messages hold text only."""
         rendered = render_media(media, self._losses, path)
         if rendered is not None:
@@ -273,18 +263,18 @@ class MessagesRenderer:
     # -----------------------------------------------------------------------------------------
     # Tool results
 
-    def _results(self, message: Message, path: str) -> None:
+    def _results(self, message: ir.Message, path: str) -> None:
         attached: list[JSON] = []
         for position, part in enumerate(message.parts):
-            if isinstance(part, Opaque):
+            if isinstance(part, ir.Opaque):
                 self._items.append(part.data)
-            elif isinstance(part, ToolResult):
+            elif isinstance(part, ir.ToolResult):
                 if part.call_id not in self._known and not self._has_past:
                     detail = f"a result for {part.call_id!r}, which no call has"
                     self._losses.drop("orphan_tool_result", detail)
                     continue
                 self._items.append(self._result(part, attached))
-            elif isinstance(part, Text | Media):
+            elif isinstance(part, ir.Text | ir.Media):
                 where = f"{path}.parts[{position}]"
                 rendered = render_content_part(part, self._losses, where)
                 if rendered is not None:
@@ -292,7 +282,7 @@ class MessagesRenderer:
         if attached:
             self._items.append({"role": "user", "content": attached})
 
-    def _result(self, result: ToolResult, attached: list[JSON]) -> JSON:
+    def _result(self, result: ir.ToolResult, attached: list[JSON]) -> JSON:
         notes = own(result.metadata)
         call = self._calls.get(result.call_id)
         is_custom = call.kind == "custom" if call is not None else bool(notes.get("custom"))
@@ -304,21 +294,21 @@ class MessagesRenderer:
             **notes.get("fields", {}),
         }
 
-    def _output(self, result: ToolResult, notes: JSON, attached: list[JSON]) -> Any:
+    def _output(self, result: ir.ToolResult, notes: JSON, attached: list[JSON]) -> Any:
         content = result.content
         if result.is_error:
             self._losses.emulate("is_error", "the output is wrapped as {'error': ...}")
-            wrapped = Text(jsontext.encode({"error": result.text}))
-            content = [wrapped, *(part for part in content if not isinstance(part, Text))]
+            wrapped = ir.Text(jsontext.encode({"error": result.text}))
+            content = [wrapped, *(part for part in content if not isinstance(part, ir.Text))]
         if not content:
             return [] if notes.get("list") else ""
         if is_string_content(content) and not notes.get("list"):
             text = content[0]
-            assert isinstance(text, Text)
+            assert isinstance(text, ir.Text)
             return text.text
         rendered: list[JSON] = []
         for part in content:
-            if isinstance(part, Media):
+            if isinstance(part, ir.Media):
                 media = self._result_media(part)
                 if isinstance(media, str):
                     media = {"type": "input_text", "text": media}
@@ -334,7 +324,7 @@ class MessagesRenderer:
                 rendered.append(element)
         return rendered
 
-    def _result_media(self, part: Media) -> JSON | str:
+    def _result_media(self, part: ir.Media) -> JSON | str:
         if NAME in part.metadata:
             media = render_media(part, self._losses, "tool_result")
             if media is not None:
@@ -346,11 +336,11 @@ class MessagesRenderer:
             is_rare_image,
         )
 
-    def _answer(self, pending: list[ToolCall]) -> None:
+    def _answer(self, pending: list[ir.ToolCall]) -> None:
         """Give the calls that nobody answered a result: every provider refuses a call without."""
         for call in pending:
             self._losses.emulate("orphan_tool_call", f"{call.id!r} has no result; one was made up")
-            item = self._result(ToolResult(call.id, [Text(_INTERRUPTED)]), [])
+            item = self._result(ir.ToolResult(call.id, [ir.Text(_INTERRUPTED)]), [])
             self._items.append(item)
         pending.clear()
 
@@ -367,7 +357,7 @@ class MessagesRenderer:
 # Items of the model, the same in a request's history and in a response
 
 
-def message_item(group: Sequence[Text | Refusal]) -> JSON:
+def message_item(group: Sequence[ir.Text | ir.Refusal]) -> JSON:
     """The message item that a run of text parts makes."""
     first, last = group[0], group[-1]
     notes = own(first.metadata)
@@ -383,15 +373,15 @@ def message_item(group: Sequence[Text | Refusal]) -> JSON:
     return item
 
 
-def text_part(part: Text | Refusal) -> JSON:
+def text_part(part: ir.Text | ir.Refusal) -> JSON:
     """A content part of an assistant's message."""
     notes = own(part.metadata)
-    if isinstance(part, Refusal):
+    if isinstance(part, ir.Refusal):
         return {"type": "refusal", "refusal": part.text, **notes.get("part", {})}
     return {"type": notes.get("type", "output_text"), "text": part.text, **notes.get("part", {})}
 
 
-def reasoning_item(part: Reasoning) -> JSON:
+def reasoning_item(part: ir.Reasoning) -> JSON:
     """The reasoning item, as it came where it came from here."""
     notes = own(part.metadata)
     item: JSON = {"type": "reasoning"}
@@ -403,7 +393,7 @@ def reasoning_item(part: Reasoning) -> JSON:
     return item
 
 
-def call_item(call: ToolCall, *, is_custom: bool) -> JSON:
+def call_item(call: ir.ToolCall, *, is_custom: bool) -> JSON:
     """A `function_call` or `custom_tool_call`, with the tool's own name."""
     notes = own(call.metadata)
     item: JSON = {"call_id": call.id, "name": call.name}
@@ -424,23 +414,23 @@ def call_item(call: ToolCall, *, is_custom: bool) -> JSON:
     return item
 
 
-def custom_input(call: ToolCall) -> str:
+def custom_input(call: ir.ToolCall) -> str:
     """The free text of a custom call; the raw arguments where they are not the usual object."""
     return freeform_text(call)
 
 
-def is_own_item(part: Part) -> bool:
+def is_own_item(part: ir.Part) -> bool:
     """Whether it is an item of this dialect, and not a content part."""
     return (
-        isinstance(part, Opaque)
+        isinstance(part, ir.Opaque)
         and part.dialect == NAME
         and not part.kind.startswith(CONTENT_PREFIX)
     )
 
 
-def is_string_content(parts: Sequence[Part]) -> bool:
+def is_string_content(parts: Sequence[ir.Part]) -> bool:
     """Whether a string says all of it: one text without anything noted here."""
     if len(parts) != 1:
         return False
     part = parts[0]
-    return isinstance(part, Text) and NAME not in part.metadata
+    return isinstance(part, ir.Text) and NAME not in part.metadata

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from polycall import ir
 from polycall.dialects.openai_responses.conversation_order import in_order
 from polycall.dialects.openai_responses.messages import ItemReader
 from polycall.dialects.openai_responses.names import NAME, mark, others, own
@@ -14,15 +15,7 @@ from polycall.dialects.openai_responses.tools import (
     parse_tools,
     tools_in_items,
 )
-from polycall.ir import (
-    JSON,
-    Message,
-    ReasoningConfig,
-    Request,
-    ResponseFormat,
-    Text,
-    Tool,
-)
+from polycall.ir import JSON
 from polycall.schema import openai_strict
 from polycall.translation.conversation import known_of, like
 from polycall.translation.efforts import (
@@ -77,7 +70,7 @@ _SCHEMA_FORMAT_KNOWN = ("type", "name", "schema", "description", "strict")
 # Reading
 
 
-def parse_request(body: JSON, *, path: str = "") -> Request:
+def parse_request(body: JSON, *, path: str = "") -> ir.Request:
     """A client's request.  `path` says nothing in this dialect."""
     reader = request_reader
     reader.object(body, "")
@@ -91,7 +84,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     if logprobs is None and LOGPROBS in reader.get_array(options, "include", ""):
         logprobs = 0
         notes["logprobs"] = "include"
-    return Request(
+    return ir.Request(
         model=reader.get_string(body, "model", ""),
         messages=messages,
         tools=_parse_tools(body),
@@ -111,33 +104,33 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
     )
 
 
-def _parse_tools(body: JSON) -> list[Tool]:
+def _parse_tools(body: JSON) -> list[ir.Tool]:
     tools = parsed_once(request_reader.get_array(body, "tools", ""), NAME, parse_tools)
     given: Any = body.get("input")
     more = tools_in_items(given, tools) if isinstance(given, list) else []  # pyright: ignore[reportUnknownArgumentType]
     return [*tools, *more] if more else tools
 
 
-def _parse_messages(body: JSON, options: JSON) -> tuple[list[Message], JSON]:
-    messages: list[Message] = []
+def _parse_messages(body: JSON, options: JSON) -> tuple[list[ir.Message], JSON]:
+    messages: list[ir.Message] = []
     instructions = request_reader.get_string(body, "instructions", "")
     if instructions:
-        parts = [Text(instructions)]
-        messages.append(Message("system", [*parts], metadata=mark({"slot": "instructions"})))
+        parts = [ir.Text(instructions)]
+        messages.append(ir.Message("system", [*parts], metadata=mark({"slot": "instructions"})))
     elif "instructions" in body and body["instructions"] is not None:
         options["instructions"] = instructions
     given = body.get("input")
     if given is None:
         return messages, {"input": "none"}
     if isinstance(given, str):
-        messages.append(Message("user", [Text(given)]))
+        messages.append(ir.Message("user", [ir.Text(given)]))
         return messages, {"input": "text"}
     items = request_reader.array(given, "input")
     read = ItemReader(request_reader).messages(items, "input")
     return like([*messages, *read], read), {"input": "items"}
 
 
-def _parse_reasoning(body: JSON) -> ReasoningConfig | None:
+def _parse_reasoning(body: JSON) -> ir.ReasoningConfig | None:
     if body.get("reasoning") is None:
         return None
     given = request_reader.get_object(body, "reasoning", "")
@@ -149,12 +142,12 @@ def _parse_reasoning(body: JSON) -> ReasoningConfig | None:
         if value is not None and (key != "effort" or known is None)
     }
     is_shown = "summary" in fields or "generate_summary" in fields
-    return ReasoningConfig(
+    return ir.ReasoningConfig(
         effort=known, include_text=True if is_shown else None, metadata={NAME: fields}
     )
 
 
-def _parse_text(body: JSON, options: JSON) -> ResponseFormat | None:
+def _parse_text(body: JSON, options: JSON) -> ir.ResponseFormat | None:
     """The output format; the other fields of `text` become options named `text.*`."""
     text = request_reader.get_object(body, "text", "")
     for key, value in text.items():
@@ -170,8 +163,8 @@ def _parse_text(body: JSON, options: JSON) -> ResponseFormat | None:
     if kind != "json_schema":
         fields = others(given, ("type",))
         metadata = mark({"fields": fields} if fields else {})
-        return ResponseFormat("text" if kind == "text" else "json", metadata=metadata)
-    return ResponseFormat(
+        return ir.ResponseFormat("text" if kind == "text" else "json", metadata=metadata)
+    return ir.ResponseFormat(
         "json_schema",
         schema=request_reader.get_object(given, "schema", "text.format"),
         name=request_reader.get_string(given, "name", "text.format"),
@@ -185,7 +178,7 @@ def _parse_text(body: JSON, options: JSON) -> ResponseFormat | None:
 # Writing
 
 
-def render_request(request: Request, *, quirks: Quirks | None = None) -> WireRequest:
+def render_request(request: ir.Request, *, quirks: Quirks | None = None) -> WireRequest:
     """The body for `POST /responses`.
 
     A request that was not written for this dialect is sent statelessly: nothing is stored at
@@ -259,22 +252,22 @@ def _render_input(body: JSON, items: list[JSON], form: str | None) -> None:
         body["input"] = items
 
 
-def _split_instructions(request: Request) -> tuple[str | None, list[Message]]:
+def _split_instructions(request: ir.Request) -> tuple[str | None, list[ir.Message]]:
     """The text for `instructions`, and the messages that are input items."""
     leading, rest = split_system(request.messages)
     texts: list[str] = []
     for position, message in enumerate(leading):
         is_item = "role" in own(message.metadata) or not all(
-            isinstance(part, Text) for part in message.parts
+            isinstance(part, ir.Text) for part in message.parts
         )
         if is_item:
             rest = [*leading[position:], *rest]
             break
-        texts.extend(part.text for part in message.parts if isinstance(part, Text) and part.text)
+        texts.extend(part.text for part in message.parts if isinstance(part, ir.Text) and part.text)
     return "\n\n".join(texts) if texts else None, rest
 
 
-def is_json_named(request: Request) -> bool:
+def is_json_named(request: ir.Request) -> bool:
     """False where plain JSON is wanted, by a client of another dialect, and no message says so."""
     wanted = request.response_format
     if wanted is None or wanted.kind != "json" or NAME in request.metadata:
@@ -284,7 +277,7 @@ def is_json_named(request: Request) -> bool:
 
 
 def _render_settings(
-    body: JSON, request: Request, options: JSON, losses: Losses, quirks: Quirks
+    body: JSON, request: ir.Request, options: JSON, losses: Losses, quirks: Quirks
 ) -> None:
     is_native = NAME in request.metadata
     if request.stream:
@@ -321,7 +314,7 @@ def _render_settings(
 
 
 def _render_output(
-    body: JSON, request: Request, options: JSON, losses: Losses, quirks: Quirks
+    body: JSON, request: ir.Request, options: JSON, losses: Losses, quirks: Quirks
 ) -> None:
     """`reasoning` and `text`."""
     if request.reasoning is not None:
@@ -342,7 +335,7 @@ def _render_output(
         body["text"] = text
 
 
-def _render_reasoning(config: ReasoningConfig, losses: Losses, quirks: Quirks) -> JSON:
+def _render_reasoning(config: ir.ReasoningConfig, losses: Losses, quirks: Quirks) -> JSON:
     fields = dict(own(config.metadata))
     effort = effort_for(config, quirks.efforts, losses)
     if effort is not None:
@@ -352,7 +345,7 @@ def _render_reasoning(config: ReasoningConfig, losses: Losses, quirks: Quirks) -
     return fields
 
 
-def _render_format(wanted: ResponseFormat, losses: Losses, quirks: Quirks) -> JSON | None:
+def _render_format(wanted: ir.ResponseFormat, losses: Losses, quirks: Quirks) -> JSON | None:
     fields = own(wanted.metadata).get("fields", {})
     if wanted.kind == "text":
         return {"type": "text", **fields}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.openai_responses.client_tools import client_call, client_tools
 from polycall.dialects.openai_responses.errors import parse_error
@@ -19,30 +20,13 @@ from polycall.dialects.openai_responses.rendered_messages import (
     text_part,
 )
 from polycall.dialects.openai_responses.request import render_request
-from polycall.ir import (
-    JSON,
-    FinishReason,
-    Media,
-    Message,
-    Metadata,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Request,
-    Response,
-    Text,
-    ToolCall,
-    ToolResult,
-    Usage,
-    unified_finish,
-)
+from polycall.ir import JSON
 from polycall.translation.conversation import is_system, selected
 from polycall.translation.wire import response_reader, short_hash
 
 _KNOWN = frozenset({"id", "object", "created_at", "model", "output", "status", "usage"})
 
-_INCOMPLETE: dict[str, FinishReason] = {
+_INCOMPLETE: dict[str, ir.FinishReason] = {
     "max_output_tokens": "length",
     "max_messages": "length",
     "content_filter": "content_filter",
@@ -54,7 +38,7 @@ _WAITING = frozenset({"queued", "in_progress"})
 # Reading
 
 
-def parse_response(body: JSON) -> Response:
+def parse_response(body: JSON) -> ir.Response:
     """A finished (or, in the background, still waiting) response.
 
     A failed one raises its `UpstreamError`.
@@ -66,20 +50,20 @@ def parse_response(body: JSON) -> Response:
     if output is None and "status" not in body:
         reader.fail("output", "an array of items", output)
     items = reader.get_array(body, "output", "")
-    parts: list[Part] = []
+    parts: list[ir.Part] = []
     item_reader = ItemReader(reader)
     for position, value in enumerate(items):
         path = f"output[{position}]"
         parts.extend(item_reader.parts(reader.object(value, path), path, position))
     finish_reason, raw = finish(
         body,
-        has_calls=any(isinstance(part, ToolCall) for part in parts),
-        has_refusal=any(isinstance(part, Refusal) for part in parts),
+        has_calls=any(isinstance(part, ir.ToolCall) for part in parts),
+        has_refusal=any(isinstance(part, ir.Refusal) for part in parts),
     )
-    return Response(
+    return ir.Response(
         id=reader.get_string(body, "id", ""),
         model=reader.get_string(body, "model", ""),
-        message=Message("assistant", parts),
+        message=ir.Message("assistant", parts),
         finish_reason=finish_reason,
         raw_finish_reason=raw,
         usage=parse_usage(body),
@@ -101,7 +85,7 @@ def raise_failure(body: JSON) -> None:
         raise parse_error(0, {"error": error} if isinstance(error, dict) else body)
 
 
-def finish(body: JSON, *, has_calls: bool, has_refusal: bool) -> tuple[FinishReason, str]:
+def finish(body: JSON, *, has_calls: bool, has_refusal: bool) -> tuple[ir.FinishReason, str]:
     """The finish reason, and the wire's word for it."""
     status = response_reader.get_string(body, "status", "") or "completed"
     if status == "incomplete":
@@ -116,7 +100,7 @@ def finish(body: JSON, *, has_calls: bool, has_refusal: bool) -> tuple[FinishRea
         return "refusal", status
     if status not in _WHOLE:
         return "error", status
-    return unified_finish("stop", has_calls=has_calls), status
+    return ir.unified_finish("stop", has_calls=has_calls), status
 
 
 def created_at(body: JSON) -> int:
@@ -129,16 +113,16 @@ def echo(body: JSON) -> dict[str, JSON]:
     return {NAME: {key: value for key, value in body.items() if key not in _KNOWN}}
 
 
-def parse_usage(body: JSON) -> Usage:
+def parse_usage(body: JSON) -> ir.Usage:
     """Tokens, which this dialect counts as the middle language does."""
     usage = response_reader.get_object(body, "usage", "")
     if not usage:
-        return Usage()
+        return ir.Usage()
     reader, path = response_reader, "usage"
     inputs = reader.get_object(usage, "input_tokens_details", path)
     outputs = reader.get_object(usage, "output_tokens_details", path)
     tier = body.get("service_tier")
-    return Usage(
+    return ir.Usage(
         input_tokens=reader.get_int(usage, "input_tokens", path) or 0,
         output_tokens=reader.get_int(usage, "output_tokens", path) or 0,
         cached_tokens=reader.get_int(inputs, "cached_tokens", path) or 0,
@@ -153,14 +137,14 @@ def parse_usage(body: JSON) -> Usage:
 # Writing
 
 
-def render_response(response: Response, request: Request | None = None) -> JSON:
+def render_response(response: ir.Response, request: ir.Request | None = None) -> JSON:
     """The body for a client of this dialect; `request` is what it asked, to be echoed."""
     custom, clients = custom_tools(request), client_tools(request)
     response_id = response.id
     if NAME not in response.metadata or not response_id:
         response_id = wire_id(response_id, response.model)
     output: list[JSON] = []
-    group: list[Text | Refusal] = []
+    group: list[ir.Text | ir.Refusal] = []
 
     def close_group() -> None:
         if group:
@@ -168,7 +152,7 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
             group.clear()
 
     for part in response.message.parts:
-        if isinstance(part, Text | Refusal):
+        if isinstance(part, ir.Text | ir.Refusal):
             if begins_message(part):
                 close_group()
             if part.text or NAME in part.metadata:
@@ -180,7 +164,7 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
             output.append(item)
     close_group()
     body = skeleton(response_id, response.model, response.created, request_echo(request))
-    has_refusal = any(isinstance(part, Refusal) for part in response.message.parts)
+    has_refusal = any(isinstance(part, ir.Refusal) for part in response.message.parts)
     if request is None:
         body = as_it_came(body, response.metadata)
     body.update(own(response.metadata))
@@ -190,7 +174,7 @@ def render_response(response: Response, request: Request | None = None) -> JSON:
     return completed(body, response.metadata)
 
 
-def completed(body: JSON, metadata: Metadata) -> JSON:
+def completed(body: JSON, metadata: ir.Metadata) -> JSON:
     """The body with when it was completed, where the vendor of the answer has no such time."""
     if body["status"] == "completed" and NAME not in metadata:
         body["completed_at"] = body["created_at"]
@@ -217,12 +201,12 @@ def _echo_format(text: JSON) -> JSON:
     return {"description": None, "strict": False, **form}
 
 
-def begins_message(part: Text | Refusal) -> bool:
+def begins_message(part: ir.Text | ir.Refusal) -> bool:
     """Whether a message item began with this part on its own wire."""
     return "message" in own(part.metadata)
 
 
-def custom_tools(request: Request | None) -> frozenset[str]:
+def custom_tools(request: ir.Request | None) -> frozenset[str]:
     """The freeform tools of a request: their calls come back as functions from elsewhere."""
     if request is None:
         return frozenset()
@@ -241,7 +225,7 @@ def item_id(prefix: str, response_id: str, position: int) -> str:
     return f"{prefix}_{short_hash(response_id, str(position))}"
 
 
-def output_message(group: Sequence[Text | Refusal], default_id: str) -> JSON:
+def output_message(group: Sequence[ir.Text | ir.Refusal], default_id: str) -> JSON:
     """A message item of the output, complete as clients want it."""
     item = message_item(group)
     if item["content"] != []:
@@ -251,16 +235,16 @@ def output_message(group: Sequence[Text | Refusal], default_id: str) -> JSON:
     return {"id": default_id, "status": "completed", "type": "message", **item}
 
 
-def output_content(part: Text | Refusal) -> JSON:
+def output_content(part: ir.Text | ir.Refusal) -> JSON:
     """A content part of the output, as it came or as clients' types require it."""
     content = text_part(part)
-    if isinstance(part, Text) and NAME not in part.metadata:
+    if isinstance(part, ir.Text) and NAME not in part.metadata:
         content.update(annotations=[], logprobs=[])
     return content
 
 
 def output_item(
-    part: Part,
+    part: ir.Part,
     response_id: str,
     position: int,
     custom: frozenset[str],
@@ -268,31 +252,31 @@ def output_item(
 ) -> JSON | None:
     """The output item of any other part; `None` for what a response cannot hold."""
     match part:
-        case Reasoning():
+        case ir.Reasoning():
             return {"id": item_id("rs", response_id, position), **reasoning_item(part)}
-        case ToolCall():
+        case ir.ToolCall():
             own_item = client_call(part, clients)
             if own_item is not None:
                 return {"id": item_id("cl", response_id, position), **own_item}
             return output_call(part, response_id, position, custom)
-        case Opaque():
+        case ir.Opaque():
             return part.data if is_own_item(part) else None
-        case Media() if part.kind == "image" and part.data:
+        case ir.Media() if part.kind == "image" and part.data:
             return {
                 "type": "image_generation_call",
                 "id": item_id("ig", response_id, position),
                 "status": "completed",
                 "result": part.data,
             }
-        case Media():
+        case ir.Media():
             # No item holds other media; the client must at least see that there was something.
             shown = part.url or f"[{part.kind} {part.media_type}]"
-            return output_message([Text(shown)], item_id("msg", response_id, position))
-        case Text() | Refusal() | ToolResult():
+            return output_message([ir.Text(shown)], item_id("msg", response_id, position))
+        case ir.Text() | ir.Refusal() | ir.ToolResult():
             return None
 
 
-def output_call(call: ToolCall, response_id: str, position: int, custom: frozenset[str]) -> JSON:
+def output_call(call: ir.ToolCall, response_id: str, position: int, custom: frozenset[str]) -> JSON:
     """A call, as the kind of tool that the client declared."""
     is_custom = call.kind == "custom" or call.name in custom
     prefix = "ctc" if is_custom else "fc"
@@ -303,7 +287,7 @@ def output_call(call: ToolCall, response_id: str, position: int, custom: frozens
     return {"id": item_id(prefix, response_id, position), **item}
 
 
-def render_usage(usage: Usage) -> JSON | None:
+def render_usage(usage: ir.Usage) -> JSON | None:
     """The wire's own object, or one in its shape; `None` where nothing was reported."""
     given = own(usage.metadata)
     if given:
@@ -322,7 +306,7 @@ def render_usage(usage: Usage) -> JSON | None:
     }
 
 
-def settle(body: JSON, reason: FinishReason, raw: str, *, has_refusal: bool) -> None:
+def settle(body: JSON, reason: ir.FinishReason, raw: str, *, has_refusal: bool) -> None:
     """Set status, `incomplete_details` and `error` by the finish reason."""
     details: JSON | None = None
     error: JSON | None = None
@@ -394,7 +378,7 @@ def skeleton(response_id: str, model: str, created: int, echoed: JSON) -> JSON:
     }
 
 
-def as_it_came(body: JSON, metadata: Metadata) -> JSON:
+def as_it_came(body: JSON, metadata: ir.Metadata) -> JSON:
     """A skeleton without the fields that a response of this dialect did not have."""
     if NAME not in metadata:
         return body
@@ -430,7 +414,7 @@ def _is_longer(value: object, bytes_max: int) -> bool:
     return is_long_text or len(jsontext.encode_bytes(value)) > bytes_max
 
 
-def request_echo(request: Request | None) -> JSON:
+def request_echo(request: ir.Request | None) -> JSON:
     """What a response repeats of its request."""
     if request is None:
         return {}

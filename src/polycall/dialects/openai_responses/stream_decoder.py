@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from polycall import ir
 from polycall.dialects.openai_responses.errors import parse_error
 from polycall.dialects.openai_responses.messages import CALL_TYPES, ItemReader
 from polycall.dialects.openai_responses.names import NAME
@@ -28,12 +29,7 @@ from polycall.dialects.openai_responses.stream_items import (
     stream_item,
 )
 from polycall.errors import TruncatedError
-from polycall.ir import (
-    JSON,
-    ResponseEnd,
-    ResponseStart,
-    ToolCall,
-)
+from polycall.ir import JSON
 from polycall.translation.stream import Payload, StreamDecoderBase
 from polycall.translation.wire import response_reader
 
@@ -89,7 +85,7 @@ class StreamDecoder(StreamDecoderBase):
     def _start(self, response: JSON) -> None:
         if not self.out.started:
             self.out.start(
-                ResponseStart(
+                ir.ResponseStart(
                     id=response_reader.get_string(response, "id", "response"),
                     model=response_reader.get_string(response, "model", "response"),
                     created=created_at(response),
@@ -126,7 +122,7 @@ class StreamDecoder(StreamDecoderBase):
             response, has_calls=self._parts.has_calls, has_refusal=self._parts.has_refusal
         )
         self.out.end(
-            ResponseEnd(
+            ir.ResponseEnd(
                 finish_reason=reason,
                 raw_finish_reason=raw,
                 usage=parse_usage(response),
@@ -189,11 +185,11 @@ class StreamDecoder(StreamDecoderBase):
         self._active.take(kind, data)
 
     def _begin(self, key: int, added: JSON) -> None:
-        call: ToolCall | None = None
+        call: ir.ToolCall | None = None
         if _kind(added) in CALL_TYPES and added.get("name") and added.get("call_id"):
             known = {name: added[name] for name in _CALL_BEGINNING if name in added}
             part = self._reader.parts(known, "item", key)[0]
-            assert isinstance(part, ToolCall)
+            assert isinstance(part, ir.ToolCall)
             call = part
         self._active = stream_item(self._parts, added, call)
         self._active_key = key

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.openai_responses.client_tools import client_call, client_tools
 from polycall.dialects.openai_responses.errors import stream_error
@@ -34,28 +35,14 @@ from polycall.dialects.openai_responses.response import (
 )
 from polycall.errors import PolycallError
 from polycall.fold import finish_part
-from polycall.ir import (
-    JSON,
-    Event,
-    Part,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    Reasoning,
-    Refusal,
-    Request,
-    ResponseEnd,
-    ResponseStart,
-    Text,
-    ToolCall,
-)
+from polycall.ir import JSON
 from polycall.translation.sse import encode_sse
 
 
 class StreamEncoder:
     """One answer for a client of this dialect; `request` is what it asked, to be echoed."""
 
-    def __init__(self, request: Request | None = None) -> None:
+    def __init__(self, request: ir.Request | None = None) -> None:
         self._request = request
         self._custom = custom_tools(request)
         self._clients = client_tools(request)
@@ -63,13 +50,13 @@ class StreamEncoder:
         self._frames: list[bytes] = []
         self._response: JSON | None = None
         self._output: list[JSON] = []
-        self._part: Part | None = None
+        self._part: ir.Part | None = None
         self._texts: list[str] = []
         self._id = ""  # of the open item
         self._is_announced = False  # whether the open part has been shown to the client
         self._freeform: FreeformText | None = None  # of an open freeform call
         self._input: list[str] = []  # what was told of its text
-        self._message: list[Text | Refusal] = []  # finished parts of the open message item
+        self._message: list[ir.Text | ir.Refusal] = []  # finished parts of the open message item
         self._has_message = False
         self._has_refusal = False
         self._is_closed = False
@@ -80,18 +67,18 @@ class StreamEncoder:
         assert self._response is not None
         return {**self._response, "output": self._output}
 
-    def feed(self, event: Event) -> bytes:
+    def feed(self, event: ir.Event) -> bytes:
         """The bytes that tell this event; none where it waits for the next."""
         match event:
-            case PartDelta():
+            case ir.PartDelta():
                 self._delta(event.text)
-            case PartStart():
+            case ir.PartStart():
                 self._start_part(event.part)
-            case PartEnd():
+            case ir.PartEnd():
                 self._end_part(event)
-            case ResponseStart():
+            case ir.ResponseStart():
                 self._start(event)
-            case ResponseEnd():
+            case ir.ResponseEnd():
                 self._end(event)
         return self._take()
 
@@ -105,7 +92,7 @@ class StreamEncoder:
             return b""
         self._is_closed = True
         if self._response is None:
-            self._start(ResponseStart())
+            self._start(ir.ResponseStart())
         assert self._response is not None
         body = {
             **self._response,
@@ -119,7 +106,7 @@ class StreamEncoder:
     # -----------------------------------------------------------------------------------------
     # The response
 
-    def _start(self, event: ResponseStart) -> None:
+    def _start(self, event: ir.ResponseStart) -> None:
         response_id = event.id
         if NAME not in event.metadata or not response_id:
             response_id = wire_id(response_id, event.model)
@@ -135,7 +122,7 @@ class StreamEncoder:
             self._send("response.created", {"response": self._response})
         self._send("response.in_progress", {"response": self._response})
 
-    def _end(self, event: ResponseEnd) -> None:
+    def _end(self, event: ir.ResponseEnd) -> None:
         assert self._response is not None
         self._close_message()
         body = self._response
@@ -171,38 +158,38 @@ class StreamEncoder:
     # -----------------------------------------------------------------------------------------
     # Parts
 
-    def _start_part(self, part: Part) -> None:
+    def _start_part(self, part: ir.Part) -> None:
         self._part, self._texts = part, []
         self._is_announced = False
-        if isinstance(part, Text | Refusal):
+        if isinstance(part, ir.Text | ir.Refusal):
             if begins_message(part):
                 self._close_message()
                 self._open_message(part)
             return  # an empty text of another dialect is never shown
         self._close_message()
         self._freeform = None
-        if isinstance(part, ToolCall) and self._is_custom(part):
+        if isinstance(part, ir.ToolCall) and self._is_custom(part):
             self._freeform, self._input = FreeformText(), []
         if self._is_clients(part):
             return  # an item of its own, which comes whole
-        if isinstance(part, Reasoning | ToolCall):
+        if isinstance(part, ir.Reasoning | ir.ToolCall):
             self._add_item(part)
 
     def _delta(self, text: str) -> None:
         part = self._part
         self._texts.append(text)
         match part:
-            case Text() | Refusal():
+            case ir.Text() | ir.Refusal():
                 if not self._is_announced:
                     self._announce_text(part)
-                if isinstance(part, Text):
+                if isinstance(part, ir.Text):
                     place = self._content_place()
                     self._send(
                         "response.output_text.delta", {**place, "delta": text, "logprobs": []}
                     )
                 else:
                     self._send("response.refusal.delta", {**self._content_place(), "delta": text})
-            case Reasoning():
+            case ir.Reasoning():
                 if not self._is_announced:
                     self._is_announced = True
                     empty = {"type": "summary_text", "text": ""}
@@ -214,11 +201,11 @@ class StreamEncoder:
                     "response.reasoning_summary_text.delta",
                     {**self._summary_place(), "delta": text},
                 )
-            case ToolCall() if self._is_clients(part):
+            case ir.ToolCall() if self._is_clients(part):
                 pass
-            case ToolCall() if self._freeform is not None:
+            case ir.ToolCall() if self._freeform is not None:
                 self._send_input(self._freeform.feed(text))
-            case ToolCall():
+            case ir.ToolCall():
                 self._send(
                     "response.function_call_arguments.delta",
                     {"item_id": self._id, "output_index": len(self._output), "delta": text},
@@ -226,18 +213,18 @@ class StreamEncoder:
             case _:
                 pass
 
-    def _end_part(self, event: PartEnd) -> None:
+    def _end_part(self, event: ir.PartEnd) -> None:
         assert self._part is not None
         part = finish_part(self._part, "".join(self._texts), event.metadata)
         self._part = None
         match part:
-            case Text() | Refusal():
+            case ir.Text() | ir.Refusal():
                 self._end_text(part)
-            case Reasoning():
+            case ir.Reasoning():
                 self._end_reasoning(part)
-            case ToolCall() if not self._is_clients(part):
+            case ir.ToolCall() if not self._is_clients(part):
                 self._end_call(part)
-            case ToolCall() if client_call(part, self._clients) is None:
+            case ir.ToolCall() if client_call(part, self._clients) is None:
                 # What does not fit the item: the function call that the model wrote.
                 self._texts = []
                 self._add_item(part)
@@ -248,7 +235,7 @@ class StreamEncoder:
     # -----------------------------------------------------------------------------------------
     # Messages: several text parts may form one, so an item is done when the next part begins
 
-    def _open_message(self, part: Text | Refusal) -> None:
+    def _open_message(self, part: ir.Text | ir.Refusal) -> None:
         known: JSON = own(part.metadata).get("message", {})
         default_id = item_id("msg", self._response_id(), len(self._output))
         self._id = known.get("id") or default_id
@@ -263,17 +250,17 @@ class StreamEncoder:
         }
         self._send("response.output_item.added", {"output_index": len(self._output), "item": item})
 
-    def _announce_text(self, part: Text | Refusal) -> None:
+    def _announce_text(self, part: ir.Text | ir.Refusal) -> None:
         if not self._has_message:
             self._open_message(part)
         self._is_announced = True
         empty: JSON = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-        if isinstance(part, Refusal):
+        if isinstance(part, ir.Refusal):
             self._has_refusal = True
             empty = {"type": "refusal", "refusal": ""}
         self._send("response.content_part.added", {**self._content_place(), "part": empty})
 
-    def _end_text(self, part: Text | Refusal) -> None:
+    def _end_text(self, part: ir.Text | ir.Refusal) -> None:
         if not self._is_announced:
             if NAME not in part.metadata:
                 return
@@ -283,7 +270,7 @@ class StreamEncoder:
             self._announce_text(part)
         place = self._content_place()
         content = output_content(part)
-        if isinstance(part, Text):
+        if isinstance(part, ir.Text):
             annotations = content.get("annotations")
             if isinstance(annotations, list):
                 for index, annotation in enumerate(annotations):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
@@ -308,11 +295,11 @@ class StreamEncoder:
     # -----------------------------------------------------------------------------------------
     # Other items
 
-    def _add_item(self, part: Reasoning | ToolCall) -> None:
+    def _add_item(self, part: ir.Reasoning | ir.ToolCall) -> None:
         item = self._item(part)
         assert item is not None
         self._id = item["id"]
-        if isinstance(part, Reasoning):
+        if isinstance(part, ir.Reasoning):
             item["summary"] = []
         elif item["type"] == "function_call":
             item["status"] = "in_progress"
@@ -321,7 +308,7 @@ class StreamEncoder:
             item["input"] = ""
         self._send("response.output_item.added", {"output_index": len(self._output), "item": item})
 
-    def _end_reasoning(self, part: Reasoning) -> None:
+    def _end_reasoning(self, part: ir.Reasoning) -> None:
         if self._is_announced:
             place = self._summary_place()
             summary = {"type": "summary_text", "text": part.text}
@@ -331,7 +318,7 @@ class StreamEncoder:
         assert item is not None
         self._done({**item, "id": self._id})
 
-    def _end_call(self, call: ToolCall) -> None:
+    def _end_call(self, call: ir.ToolCall) -> None:
         item = self._item(call)
         assert item is not None
         place = {"item_id": self._id, "output_index": len(self._output)}
@@ -353,7 +340,7 @@ class StreamEncoder:
             place = {"item_id": self._id, "output_index": len(self._output)}
             self._send("response.custom_tool_call_input.delta", {**place, "delta": text})
 
-    def _whole(self, part: Part) -> None:
+    def _whole(self, part: ir.Part) -> None:
         item = self._item(part)
         if item is not None:
             position = len(self._output)
@@ -365,17 +352,17 @@ class StreamEncoder:
         self._send("response.output_item.done", {"output_index": position, "item": item})
         self._output.append(item)
 
-    def _item(self, part: Part) -> JSON | None:
+    def _item(self, part: ir.Part) -> JSON | None:
         return output_item(
             part, self._response_id(), len(self._output), self._custom, self._clients
         )
 
-    def _is_clients(self, part: Part | None) -> bool:
-        if not isinstance(part, ToolCall) or part.name not in self._clients:
+    def _is_clients(self, part: ir.Part | None) -> bool:
+        if not isinstance(part, ir.ToolCall) or part.name not in self._clients:
             return False
         return not part.namespace and NAME not in part.metadata
 
-    def _is_custom(self, call: ToolCall) -> bool:
+    def _is_custom(self, call: ir.ToolCall) -> bool:
         return call.kind == "custom" or call.name in self._custom
 
     def _response_id(self) -> str:

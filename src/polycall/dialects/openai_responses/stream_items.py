@@ -10,18 +10,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall._support import jsontext
 from polycall.dialects.openai_responses.messages import identity
 from polycall.dialects.openai_responses.names import NAME, mark, others
-from polycall.ir import (
-    JSON,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Text,
-    ToolCall,
-)
+from polycall.ir import JSON
 from polycall.translation.stream import EventWriter
 
 _CUSTOM_START, _CUSTOM_END = '{"input":"', '"}'
@@ -35,21 +28,21 @@ class PartWriter(EventWriter):
         self.has_calls = False
         self.has_refusal = False
 
-    def open(self, part: Part) -> None:
+    def open(self, part: ir.Part) -> None:
         """A part begins."""
-        if isinstance(part, ToolCall):
+        if isinstance(part, ir.ToolCall):
             self.has_calls = True
-        elif isinstance(part, Refusal):
+        elif isinstance(part, ir.Refusal):
             self.has_refusal = True
         super().open(part)
 
-    def tell(self, part: Part) -> None:
+    def tell(self, part: ir.Part) -> None:
         """A part that is known as a whole, as if it had streamed."""
-        if isinstance(part, Text | Refusal | Reasoning):
+        if isinstance(part, ir.Text | ir.Refusal | ir.Reasoning):
             self.open(replace(part, text=""))
             self.delta(part.text)
             self.end_part()
-        elif isinstance(part, ToolCall):
+        elif isinstance(part, ir.ToolCall):
             self.open(replace(part, arguments_json=""))
             self.delta(part.arguments_json)
             self.end_part()
@@ -115,14 +108,14 @@ class StreamItem:
     def take(self, kind: str, data: JSON) -> None:
         """An event of this item."""
 
-    def finish(self, parts: list[Part]) -> None:
+    def finish(self, parts: list[ir.Part]) -> None:
         """The item is complete."""
         for part in parts:
             self.out.tell(part)
 
     def abandon(self) -> None:
         """The response ends, and nothing more is known of the item."""
-        self.out.whole(Opaque(NAME, str(self.added.get("type", "")), self.added))
+        self.out.whole(ir.Opaque(NAME, str(self.added.get("type", "")), self.added))
 
 
 class MessageItem(StreamItem):
@@ -139,13 +132,13 @@ class MessageItem(StreamItem):
         """Text as it comes."""
         match kind:
             case "response.output_text.delta":
-                self._open(data, Text("")).add(_string(data, "delta"))
+                self._open(data, ir.Text("")).add(_string(data, "delta"))
             case "response.refusal.delta":
-                self._open(data, Refusal("")).add(_string(data, "delta"))
+                self._open(data, ir.Refusal("")).add(_string(data, "delta"))
             case "response.output_text.done":
-                self._open(data, Text("")).settle(_string(data, "text"))
+                self._open(data, ir.Text("")).settle(_string(data, "text"))
             case "response.refusal.done":
-                self._open(data, Refusal("")).settle(_string(data, "refusal"))
+                self._open(data, ir.Refusal("")).settle(_string(data, "refusal"))
             case "response.content_part.done" if self._text is not None:
                 part = data.get("part")
                 self._last = part if isinstance(part, dict) else {}
@@ -154,7 +147,7 @@ class MessageItem(StreamItem):
             case _:
                 pass
 
-    def _open(self, data: JSON, part: Text | Refusal) -> StreamText:
+    def _open(self, data: JSON, part: ir.Text | ir.Refusal) -> StreamText:
         index = data.get("content_index")
         index = index if isinstance(index, int) else max(self._content_index, 0)
         if self._text is None or index != self._content_index:
@@ -175,18 +168,18 @@ class MessageItem(StreamItem):
             self._told += 1
             self._text, self._last = None, {}
 
-    def finish(self, parts: list[Part]) -> None:
+    def finish(self, parts: list[ir.Part]) -> None:
         """Tell the rest of the open part, and the parts that never streamed."""
         if self._text is not None:
             final = parts[self._told] if self._told < len(parts) else None
-            if isinstance(final, Text | Refusal) and type(final) is type(self.out.open_part):
+            if isinstance(final, ir.Text | ir.Refusal) and type(final) is type(self.out.open_part):
                 self._text.settle(final.text)
                 self.out.end_part(final.metadata)
                 self._told += 1
                 self._text = None
             else:
                 self._end()
-        if self._told and not all(isinstance(part, Text | Refusal) for part in parts):
+        if self._told and not all(isinstance(part, ir.Text | ir.Refusal) for part in parts):
             return  # an opaque whole would repeat what was reported
         for part in parts[self._told :]:
             self.out.tell(part)
@@ -203,7 +196,7 @@ class ReasoningItem(StreamItem):
         super().__init__(out, added)
         notes = identity(added)
         notes.pop("phase", None)
-        out.open(Reasoning("", mark(notes)))
+        out.open(ir.Reasoning("", mark(notes)))
         self._text = StreamText(out)
         self._place: tuple[str, Any] | None = None
 
@@ -234,10 +227,10 @@ class ReasoningItem(StreamItem):
         if place != self._place:
             self._add(place, text)
 
-    def finish(self, parts: list[Part]) -> None:
+    def finish(self, parts: list[ir.Part]) -> None:
         """Tell what is missing, and everything that must be sent back."""
         final = parts[0]
-        assert isinstance(final, Reasoning)
+        assert isinstance(final, ir.Reasoning)
         self._text.settle(final.text)
         self.out.end_part(final.metadata)
 
@@ -249,7 +242,7 @@ class ReasoningItem(StreamItem):
 class CallItem(StreamItem):
     """A call: its arguments in pieces, and once more as a whole."""
 
-    def __init__(self, out: PartWriter, added: JSON, call: ToolCall | None) -> None:
+    def __init__(self, out: PartWriter, added: JSON, call: ir.ToolCall | None) -> None:
         """`call` is what is known of it; `None` while its name or id is missing."""
         super().__init__(out, added)
         self._is_custom = added.get("type") == "custom_tool_call"
@@ -259,7 +252,7 @@ class CallItem(StreamItem):
         if call is not None:
             self._open(call)
 
-    def _open(self, call: ToolCall) -> None:
+    def _open(self, call: ir.ToolCall) -> None:
         self.out.open(replace(call, arguments_json=""))
         self._is_open = True
         if self._is_custom:
@@ -295,14 +288,14 @@ class CallItem(StreamItem):
         for piece in self._raw.sent[before:]:
             self._text.add(jsontext.encode(piece)[1:-1])
 
-    def finish(self, parts: list[Part]) -> None:
+    def finish(self, parts: list[ir.Part]) -> None:
         """Tell the rest of the arguments.
 
         Where the whole is not what the pieces were (proxies edit one and not the other), what
         was reported stands: it cannot be taken back.
         """
         final = parts[0]
-        assert isinstance(final, ToolCall)
+        assert isinstance(final, ir.ToolCall)
         if not self._is_open:
             self._open(final)
         if not self._text.settle(final.arguments_json) and self._is_custom:
@@ -316,7 +309,7 @@ class CallItem(StreamItem):
         self.out.end_part()
 
 
-def stream_item(out: PartWriter, added: JSON, call: ToolCall | None) -> StreamItem:
+def stream_item(out: PartWriter, added: JSON, call: ir.ToolCall | None) -> StreamItem:
     """The item that `added` begins; `call` is what is known of it, where it is one."""
     match added.get("type"):
         case "message" if added.get("role", "assistant") == "assistant":
