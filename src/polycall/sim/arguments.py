@@ -27,48 +27,7 @@ _CODE = re.compile(r"\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9][\w-]*\b")
 _QUOTED = re.compile("[\"“「『]([^\"”」』]+)[\"”」』]|'([^']{2,})'(?![a-z])|`([^`]+)`")
 _EXPRESSION = re.compile(r"[\d(][\d\s.+\-*/x×÷()^%]*[\d)]")
 _PROPER = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][a-z]+(?:\s[A-Z][a-z]+)*")
-_PLACE_WORDS = frozenset(
-    [
-        "city",
-        "location",
-        "place",
-        "where",
-        "town",
-        "country",
-        "destination",
-        "origin",
-        "region",
-        "area",
-        "도시",
-        "위치",
-        "지역",
-        "장소",
-    ]
-)
-_ZONE_WORDS = frozenset(["timezone", "tz", "zone", "시간대"])
-_CODE_WORDS = frozenset(
-    ["id", "code", "sku", "ticket", "order", "number", "key", "reference", "번호", "코드"]
-)
-_PERSON_WORDS = frozenset(
-    ["person", "people", "user", "customer", "author", "recipient", "employee", "member", "이름"]
-)
-_TEXT_WORDS = frozenset(
-    [
-        "text",
-        "message",
-        "content",
-        "prompt",
-        "question",
-        "body",
-        "note",
-        "sentence",
-        "memory",
-        "내용",
-        "메시지",
-        "질문",
-    ]
-)
-_MATH_WORDS = frozenset(["expression", "formula", "equation", "수식", "식"])
+_WORDS = vocabulary.PARAMETER_WORDS
 _NEGATIONS = re.compile(r"\b(?:not|no|without|don't|never)\b|말고|없이|빼고")
 
 
@@ -287,9 +246,9 @@ class Filler:
         if isinstance(pattern := schema.get("pattern"), str):
             return _find_pattern(pattern, self.text)
         quoted = ["".join(groups) for groups in _QUOTED.findall(self.text)]
-        if own & _ZONE_WORDS or "timezone" in about:
+        if own & _WORDS["zone"] or "timezone" in about:
             return [zone for _, _, zone in self.places]
-        if own & _PLACE_WORDS or (about & _PLACE_WORDS and not own & _TEXT_WORDS):
+        if own & _WORDS["place"] or (about & _WORDS["place"] and not own & _WORDS["text"]):
             return [place for _, place, _ in self.places] or quoted or self._proper()
         if "email" in own or ("to" in own and _EMAIL.search(self.text)):
             return _EMAIL.findall(self.text)
@@ -297,11 +256,11 @@ class Filler:
             return _URL.findall(self.text)
         if own & {"date", "day", "날짜"}:
             return _DATE.findall(self.text)
-        if own & _MATH_WORDS or about & _MATH_WORDS:
+        if own & _WORDS["math"] or about & _WORDS["math"]:
             return [one.strip() for one in _EXPRESSION.findall(self.text) if re.search(r"\D", one)]
-        if own & _CODE_WORDS:
+        if own & _WORDS["code"]:
             return _CODE.findall(self.text) or [str(one) for one in self.numbers]
-        if own & _PERSON_WORDS:
+        if own & _WORDS["person"]:
             return quoted or self._proper()
         return quoted
 
