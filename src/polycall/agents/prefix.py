@@ -22,6 +22,8 @@ from polycall.translation.opened import opened_in
 
 # Below this most vendors cache nothing.
 TOKENS_MIN = 1024
+Group = dict[str, AgentSpec[Any]]
+Shown = Callable[[AgentSpec[Any], list[Frame]], list[Tool]]
 
 
 class PrefixWatch:
@@ -76,12 +78,6 @@ def _lost_cost(model: str, client: ModelClient, tokens: int) -> Decimal | None:
     fresh = client.cost(name, Usage(input_tokens=tokens, output_tokens=1))
     cached = client.cost(name, Usage(input_tokens=tokens, output_tokens=1, cached_tokens=tokens))
     return None if fresh is None or cached is None else fresh - cached
-
-
-Group = dict[str, AgentSpec[Any]]
-
-
-Shown = Callable[[AgentSpec[Any], list[Frame]], list[Tool]]
 
 
 def shared_place(

@@ -26,6 +26,21 @@ from polycall.errors import ConfigError, PolycallError
 from polycall.providers.catalogue import CATALOGUE
 from polycall.sandbox.checks import Check, examine
 
+_MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+# Extras, and a module that each of them brings.
+_EXTRAS = {
+    "monty": "pydantic_monty",
+    "postgres": "psycopg_pool",
+    "opentelemetry": "opentelemetry.sdk",
+    "redis": "redis",
+    "durable": "dbos",
+    "import": "yaml",
+    "mcp": "mcp",
+    "tokens": "bpe_openai",
+    "retrieval": "numpy",
+}
+_PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")
+
 
 async def examine_models() -> Sequence[Check]:
     """The models that the configuration names; nothing where there is no configuration."""
@@ -37,9 +52,6 @@ async def examine_models() -> Sequence[Check]:
     except ConfigError as error:
         first = error.mistakes[0] if error.mistakes else str(error)
         return [Check("configuration", "fail", first)]
-
-
-_MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,21 +93,6 @@ async def _asked(options: argparse.Namespace) -> list[Check]:
         security = importlib.import_module("polycall.cli.doctor_security")
         return await security.examine_security(options.config, options.url)
     return [finding for check in CHECKS for finding in await check()]
-
-
-# Extras, and a module that each of them brings.
-_EXTRAS = {
-    "monty": "pydantic_monty",
-    "postgres": "psycopg_pool",
-    "opentelemetry": "opentelemetry.sdk",
-    "redis": "redis",
-    "durable": "dbos",
-    "import": "yaml",
-    "mcp": "mcp",
-    "tokens": "bpe_openai",
-    "retrieval": "numpy",
-}
-_PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")
 
 
 async def installation() -> Sequence[Check]:

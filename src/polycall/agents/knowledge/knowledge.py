@@ -29,6 +29,8 @@ _VECTOR_WEIGHT, _WORDS_WEIGHT = 0.75, 0.25
 _CANDIDATES = 50
 _BATCH = 64
 _SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__"})
+_PARAGRAPH = re.compile(r"\n\s*\n")
+_SENTENCE = re.compile(r"(?<=[.!?。])\s+|\n")
 
 
 class Passage(Struct, frozen=True):
@@ -255,12 +257,6 @@ class ModelEmbedder:
         """A vector for each text."""
         with Client() as client:
             return client.embed_sync(self.name, texts)
-
-
-_PARAGRAPH = re.compile(r"\n\s*\n")
-
-
-_SENTENCE = re.compile(r"(?<=[.!?。])\s+|\n")
 
 
 def chunked(sections: Iterable[Section], size_chars: int) -> Iterator[Section]:

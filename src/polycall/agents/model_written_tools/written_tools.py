@@ -37,6 +37,10 @@ ADD, LIST, REVOKE = "add_tool", "list_own_tools", "revoke_tool"
 # The sandbox's clock bounds each run; this one ends only what that cannot.
 _DEADLINE_S = 600.0
 _REPORT_CHARS = 4_000
+# The checker knows fewer modules than the sandbox has, and names are checked elsewhere.
+_IGNORED = ("unresolved-import", "unresolved-reference", "unresolved-attribute")
+_PROBLEM = re.compile(r"^error\[([\w-]+)\]: ", re.MULTILINE)
+_LIMITS = {"max_feed_duration_secs": 2, "max_memory": 64 << 20, "max_suspensions": 1}
 
 _ADD_ABOUT = """\
 Make a new tool where no tool does what is needed. Give one Python function with types for all its \
@@ -236,16 +240,6 @@ def _schema(**properties: str) -> JSON:
         "required": list(properties),
         "additionalProperties": False,
     }
-
-
-# The checker knows fewer modules than the sandbox has, and names are checked elsewhere.
-_IGNORED = ("unresolved-import", "unresolved-reference", "unresolved-attribute")
-
-
-_PROBLEM = re.compile(r"^error\[([\w-]+)\]: ", re.MULTILINE)
-
-
-_LIMITS = {"max_feed_duration_secs": 2, "max_memory": 64 << 20, "max_suspensions": 1}
 
 
 async def type_problems(code: str, stubs: str) -> list[str]:

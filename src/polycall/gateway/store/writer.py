@@ -21,6 +21,11 @@ from polycall._support.private_files import open_private
 from polycall.errors import StoreError
 from polycall.gateway.store.base import LedgerRow
 
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nobody takes over another's files
+    fcntl = None
+
 logger = logging.getLogger("polycall.store")
 
 FLUSH_S = 0.25
@@ -29,6 +34,10 @@ FLUSH_S = 0.25
 _PATIENCE_S = 0.5
 _BATCH = 500
 _STUCK_MAX = 20_000
+# What lies in a folder of others' must be a file of rows, and no link to another.
+_APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(LedgerRow)
 
 Write = Callable[[Sequence[LedgerRow]], Awaitable[None]]
 
@@ -120,18 +129,6 @@ class RowWriter:
             )
         else:
             logger.warning("%d rows of the ledger wait in the spool: %s", len(rows), why)
-
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where nobody takes over another's files
-    fcntl = None
-
-
-# What lies in a folder of others' must be a file of rows, and no link to another.
-_APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(LedgerRow)
 
 
 class Spool:
