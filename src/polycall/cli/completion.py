@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 
 from msgspec import Struct
@@ -100,6 +101,17 @@ def _option(action: argparse.Action) -> Option:
     )
 
 
+def _filled(shell: str, **parts: list[str] | str) -> str:
+    """The shell's script, with lines and words where `<<name>>` stands for them."""
+    script = (files("polycall.cli") / "shells" / f"polycall.{shell}").read_text(encoding="utf-8")
+    for name, part in parts.items():
+        if isinstance(part, str):
+            script = script.replace(f"<<{name}>>", part)
+        else:
+            script = script.replace(f"<<{name}>>\n", "".join(f"{line}\n" for line in part))
+    return script
+
+
 def _line(text: str | None) -> str:
     """A help text on one line, without argparse's `%%`."""
     return " ".join((text or "").replace("%%", "%").split())
@@ -147,46 +159,14 @@ def _bash(commands: list[Command]) -> str:
     closed = "|".join(
         shlex.quote(each.path) for each in commands if each.runs_another or each.actions
     )
-    return "\n".join(
-        [
-            "# Completion of polycall in bash; made by `polycall completion bash`.",
-            "_polycall() {",
-            '    local current="${COMP_WORDS[COMP_CWORD]}" path="" option="" offered="" word i',
-            "    COMPREPLY=()",
-            "    for ((i = 1; i < COMP_CWORD; i++)); do",
-            '        word="${COMP_WORDS[i]}"',
-            "        # bash divides --option=value into three words.",
-            '        if [[ $word == "=" ]]; then continue; fi',
-            '        if [[ -n $option ]]; then option=""; continue; fi',
-            '        case "${path:+$path }$word" in',
-            *steps,
-            '            *) case "$path" in',
-            f'                {closed}) [[ $word == -* ]] || path="another command" ;;',
-            "            esac ;;",
-            "        esac",
-            "    done",
-            '    if [[ $current == "=" ]]; then current=""; fi',
-            "    if [[ -n $option ]]; then",
-            '        case "${path:+$path }$option" in',
-            *values,
-            "        esac",
-            "    elif [[ $current == -* ]]; then",
-            '        case "$path" in',
-            *options,
-            "        esac",
-            "    else",
-            '        case "$path" in',
-            *words,
-            f'            {another}) offered="$(compgen -c -- "$current")" ;;',
-            "        esac",
-            "    fi",
-            "    # Nothing offered: bash completes the names of files.",
-            '    while IFS= read -r word; do COMPREPLY+=("$word"); done \\',
-            '        < <([[ -z $offered ]] || compgen -W "$offered" -- "$current")',
-            "}",
-            "complete -o default -F _polycall polycall",
-            "",
-        ]
+    return _filled(
+        "bash",
+        steps=steps,
+        values=values,
+        options=options,
+        words=words,
+        closed=closed,
+        another=another,
     )
 
 
@@ -216,56 +196,7 @@ def _zsh(commands: list[Command]) -> str:
         if command.words:
             words.append(f"            ({at}) offered=({_zsh_list(command.words)}) ;;")
     another = "|".join(shlex.quote(command.path) for command in commands if command.runs_another)
-    return "\n".join(
-        [
-            "#compdef polycall",
-            "# Completion of polycall in zsh; made by `polycall completion zsh`.",
-            "_polycall() {",
-            '    local at="" option="" word',
-            "    local -a offered",
-            "    integer i",
-            "    for ((i = 2; i < CURRENT; i++)); do",
-            '        word="${words[i]}"',
-            '        if [[ -n $option ]]; then option=""; continue; fi',
-            '        case "${at:+$at }$word" in',
-            *steps,
-            '            (*) case "$at" in',
-            f"                ({another})",
-            "                    if [[ $word != -* ]]; then",
-            "                        shift $((i - 1)) words; ((CURRENT -= i - 1))",
-            "                        _normal; return",
-            "                    fi ;;",
-            "            esac ;;",
-            "        esac",
-            "    done",
-            "    if [[ -n $option ]]; then",
-            '        case "${at:+$at }$option" in',
-            *values,
-            "            (*) _files; return ;;",
-            "        esac",
-            "        _describe value offered",
-            "    elif [[ $PREFIX == -* ]]; then",
-            '        case "$at" in',
-            *options,
-            "        esac",
-            "        _describe -o option offered",
-            "    else",
-            '        case "$at" in',
-            *words,
-            f"            ({another}) _command_names; return ;;",
-            "            (*) _files; return ;;",
-            "        esac",
-            "        _describe command offered",
-            "    fi",
-            "}",
-            'if [[ "${funcstack[1]}" == _polycall ]]; then',
-            '    _polycall "$@"',
-            "else",
-            "    compdef _polycall polycall",
-            "fi",
-            "",
-        ]
-    )
+    return _filled("zsh", steps=steps, values=values, options=options, words=words, another=another)
 
 
 def _fish_option(command: Command, option: Option) -> str:
@@ -310,27 +241,7 @@ def _fish(commands: list[Command]) -> str:
         for command in commands
         if command.runs_another
     ]
-    return "\n".join(
-        [
-            "# Completion of polycall in fish; made by `polycall completion fish`.",
-            "function __polycall_at",
-            "    set -l at ''",
-            "    set -l option ''",
-            "    for word in (commandline -opc)[2..-1]",
-            '        if test -n "$option"',
-            "            set option ''",
-            "            continue",
-            "        end",
-            '        switch (string trim -- "$at $word")',
-            *steps,
-            "        end",
-            "    end",
-            '    test "$at" = "$argv[1]"',
-            "end",
-            *lines,
-            "",
-        ]
-    )
+    return _filled("fish", steps=steps, lines=lines)
 
 
 _SCRIPTS: dict[str, Callable[[list[Command]], str]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}

@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Sequence
+from importlib.resources import files
 from typing import Any, TypeVar
 
 import redis.asyncio as redis
@@ -27,77 +28,7 @@ _LEASES = "polycall:leases"
 _RECONCILED_MAX = 100
 _GENERATION = "polycall:generation"
 _FORGOT = -2
-
-# A worker that knows another name of what is in Redis speaks of what Redis has forgotten.
-_CHECK = """
-if redis.call('GET', KEYS[3]) ~= ARGV[#ARGV] then return -2 end
-"""
-
-# KEYS: the counter, the leases.  ARGV: holder, least, limit, now, until, slices, end, member, seed.
-# Gives what was granted, what is left, what is leased; -1 where a new counter needs its seed.
-_TAKE = """
-local taken = tonumber(redis.call('HGET', KEYS[1], 'taken'))
-if not taken then
-  if ARGV[9] == '' then return {-1, 0, 0} end
-  taken = tonumber(ARGV[9])
-  redis.call('HSET', KEYS[1], 'taken', ARGV[9], 'leased', 0)
-  redis.call('EXPIREAT', KEYS[1], ARGV[7])
-end
-local leased = tonumber(redis.call('HGET', KEYS[1], 'leased'))
-local left = tonumber(ARGV[3]) - taken
-local least = tonumber(ARGV[2])
-if least > left then return {0, left, leased} end
-local amount = math.max(least, math.floor(left / tonumber(ARGV[6])))
-redis.call('HINCRBY', KEYS[1], 'taken', string.format('%.0f', amount))
-redis.call('HINCRBY', KEYS[1], 'leased', string.format('%.0f', amount))
-redis.call('HINCRBY', KEYS[1], 'amount:' .. ARGV[1], string.format('%.0f', amount))
-redis.call('HSETNX', KEYS[1], 'settled:' .. ARGV[1], ARGV[4])
-redis.call('ZADD', KEYS[2], ARGV[5], ARGV[8])
-return {amount, left - amount, leased}
-"""
-
-# ARGV: holder, spent, returned, now, until, member.  Gives 1 where the lease was lost.
-_SETTLE = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 1 end
-local field = 'amount:' .. ARGV[1]
-if redis.call('HEXISTS', KEYS[1], field) == 0 then
-  local known = tonumber(redis.call('HGET', KEYS[1], 'known:' .. ARGV[1])) or 0
-  known = math.min(known, tonumber(ARGV[2]))
-  if known > 0 then
-    redis.call('HINCRBY', KEYS[1], 'known:' .. ARGV[1], string.format('%.0f', 0 - known))
-  end
-  redis.call('HINCRBY', KEYS[1], 'taken', string.format('%.0f', tonumber(ARGV[2]) - known))
-  return 1
-end
-local both = string.format('%.0f', tonumber(ARGV[2]) + tonumber(ARGV[3]))
-redis.call('HINCRBY', KEYS[1], 'taken', string.format('%.0f', 0 - tonumber(ARGV[3])))
-redis.call('HINCRBY', KEYS[1], 'leased', string.format('%.0f', 0 - tonumber(both)))
-local amount = redis.call('HINCRBY', KEYS[1], field, string.format('%.0f', 0 - tonumber(both)))
-if amount == 0 then
-  redis.call('HDEL', KEYS[1], field, 'settled:' .. ARGV[1])
-  redis.call('ZREM', KEYS[2], ARGV[6])
-else
-  redis.call('HSET', KEYS[1], 'settled:' .. ARGV[1], ARGV[4])
-  redis.call('ZADD', KEYS[2], ARGV[5], ARGV[6])
-end
-return 0
-"""
-
-# ARGV: holder, spent, now, member.  Gives 1 where the lease was given up.  What the ledger reported
-# of its holder is `known`: should that only have slept, it will tell of the same.
-_DROP = """
-local expires = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[4]))
-if not expires or expires >= tonumber(ARGV[3]) then return 0 end
-redis.call('ZREM', KEYS[2], ARGV[4])
-local amount = redis.call('HGET', KEYS[1], 'amount:' .. ARGV[1])
-if not amount then return 0 end
-local over = string.format('%.0f', tonumber(ARGV[2]) - tonumber(amount))
-redis.call('HINCRBY', KEYS[1], 'taken', over)
-redis.call('HINCRBY', KEYS[1], 'leased', string.format('%.0f', 0 - tonumber(amount)))
-redis.call('HDEL', KEYS[1], 'amount:' .. ARGV[1], 'settled:' .. ARGV[1])
-redis.call('HINCRBY', KEYS[1], 'known:' .. ARGV[1], ARGV[2])
-return 1
-"""
+_LUA = files("polycall.gateway.accounts") / "lua"
 
 
 class RedisCounters:
@@ -109,9 +40,13 @@ class RedisCounters:
             url, socket_timeout=_DEADLINE_S, socket_connect_timeout=_DEADLINE_S
         )
         self._generation = ""  # the name that Redis' contents had when they were last asked
-        self._take = self._redis.register_script(_CHECK + _TAKE)
-        self._settle = self._redis.register_script(_CHECK + _SETTLE)
-        self._drop = self._redis.register_script(_CHECK + _DROP)
+        self._take = self._script("take")
+        self._settle = self._script("settle")
+        self._drop = self._script("drop")
+
+    def _script(self, name: str) -> Any:
+        texts = [(_LUA / f"{each}.lua").read_text(encoding="utf-8") for each in ("check", name)]
+        return self._redis.register_script("".join(texts))
 
     async def take(self, wish: LeaseRequest) -> Grant:
         """Lease some of what is left."""
