@@ -126,6 +126,20 @@ def test_the_paths_that_contributing_names_exist() -> None:
         paths = re.findall(r"`((?:src|docs|tests)/[^`]*)`", answer)
         assert paths, question
         assert [path for path in paths if not (ROOT / path).exists()] == [], question
+        named = re.findall(r"`(\w+)` in `([^`]*\.py)`", answer)
+        gone = [name for name, path in named if name not in _defined_in(ROOT / path)]
+        assert gone == [], question
+
+
+def _defined_in(path: Path) -> set[str]:
+    """The names of classes, functions, methods and constants of a module."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
 
 
 def test_the_index_of_decisions_lists_every_decision() -> None:

@@ -307,7 +307,7 @@ class Gateway:
                     self.mcp.serve(gateway_request, scope),
                 )
                 return
-            await self._answered(gateway_request)
+            await self._route(gateway_request)
         finally:
             self.monitor.remove(gateway_request)
 
@@ -366,8 +366,8 @@ class Gateway:
         self._id_count += 1
         return f"req_{self._id_head}{self._id_count:08x}"
 
-    def _answered(self, gateway_request: GatewayRequest) -> Awaitable[object]:
-        """What answers the request, by its path."""
+    def _route(self, gateway_request: GatewayRequest) -> Awaitable[object]:
+        """Choose what answers the request, by its path."""
         path = gateway_request.path
         if gateway_request.method == "POST":
             try:
