@@ -205,6 +205,17 @@ def test_no_message_has_a_word_that_was_given_up() -> None:
     assert [each for each in found if each.partition(":")[0] not in KEPT_MESSAGES] == []
 
 
+def test_no_comment_and_no_docstring_says_whoever() -> None:
+    """A sentence names its actor."""
+    found = [
+        f"{name_of(path)}:{number}"
+        for path in SOURCES
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if re.search(r"\bwhoever\b", line, re.IGNORECASE)
+    ]
+    assert found == []
+
+
 def test_the_map_of_mutants_names_code_and_tests_that_are_there() -> None:
     data = tomllib.loads(mutants.MAP.read_text("utf-8"))
     assert len(mutants.known(data["known"])) == len(data["known"])

@@ -404,7 +404,7 @@ class AnswerDecoder:
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are known with this chunk."""
         self._size_bytes += len(chunk)
-        if self._size_bytes > self._size_bytes_max:  # whoever folds the events holds them all
+        if self._size_bytes > self._size_bytes_max:  # the fold of the events holds them all
             self.error = ProtocolError(f"the answer is larger than {self._size_bytes_max} bytes")
             return []
         events = self._continuation.feed(self._decoder.feed(chunk))

@@ -213,7 +213,7 @@ def check_origin(gateway_request: GatewayRequest, settings: AdminSettings) -> No
     if origin is None:
         return
     host = gateway_request.headers.get(b"host", b"").lower()
-    # Not from headers such as X-Forwarded-Host: whoever reaches the gateway can write them.
+    # Not from headers such as X-Forwarded-Host: anyone who reaches the gateway can write them.
     own = (b"http://" + host, b"https://" + host, settings.origin.encode() or None)
     if origin.lower() not in own:
         said = origin[:100].decode("latin-1")

@@ -25,7 +25,7 @@ from polycall.tools.results import changed_result, result_parts
 async def ask(
     context: ToolContext[Any], tool: str, arguments: JSON, *, why: str = ""
 ) -> Edited | Answered | None:
-    """Ask whoever watches the run; `ToolError` where the answer is not yes.
+    """Ask the person who watches the run; `ToolError` where the answer is not yes.
 
     What a person has put instead of the model's arguments, or of running it; else `None`.
     """

@@ -105,7 +105,7 @@ def shown_tools(
 ) -> list[Tool]:
     """The tools of a conversation with a shared beginning, in the order in which they came.
 
-    First those of the agent that began, then what results have opened, whoever's they are, then
+    First those of the agent that began, then what results have opened, of any agent, then
     what is new.
     """
     own = shown(group[frames[-1].agent], frames)

@@ -76,7 +76,7 @@ class AgentRunner(Generic[OutputT]):
         state.clients.update(
             (name, each.client) for name, each in self._group.items() if each.client is not None
         )
-        # Whoever holds the conversation then, hears how they end.
+        # The agent that holds the conversation then hears how they end.
         self._may_have_tasks = bool(state.tasks) or any(
             isinstance(each, BackgroundToolset)
             for agent in self._group.values()

@@ -125,7 +125,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read our output has left (`| head`); the interpreter must not find that out again.
+        # Our output's reader has left (`| head`); the interpreter must not find that out again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

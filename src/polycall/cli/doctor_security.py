@@ -372,7 +372,7 @@ def plain_addresses(node: Any, where: str = "") -> Iterator[tuple[str, str, bool
 
 
 def _plain_host(text: str) -> str:
-    """The host of an address that is read by whoever is in between; empty where it is not."""
+    """The host of an address that is read by anyone in between; empty where it is not."""
     if not text.lower().startswith("http://"):
         return ""
     try:

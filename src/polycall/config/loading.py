@@ -188,7 +188,7 @@ class Config(Struct, frozen=True):
 def asking_usage(config: Config) -> Config:
     """The configuration with streams of plain servers asked for their usage.
 
-    For whoever notices a server that refuses the question and then asks no more; unreported
+    For a caller that notices a server that refuses the question and then asks no more; unreported
     tokens cannot be priced.
     """
     asking = {

@@ -132,7 +132,7 @@ class Reader:
             except ValueError as error:
                 self.note(path, str(error))
                 found = ""
-            self._values[text] = found  # a command is run once, whoever asks
+            self._values[text] = found  # a command is run once, however many ask
         return found
 
     def secret(self, text: str, path: Key) -> str:

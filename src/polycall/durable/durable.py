@@ -249,7 +249,7 @@ class Durable(Runs):
                 if (await self.show(start.run_id)).state == "cancelled":
                     # Calls that were under way may have begun further ones meanwhile.
                     await self._cancel_tasks(start.run_id)
-                # To DBOS in its own words, so that it leaves the run to whoever has it.
+                # To DBOS in its own words, so that it leaves the run to its holder.
                 raise lost.__cause__ or lost from None
             finally:
                 if heard is not None:

@@ -366,7 +366,7 @@ class RunHandle:
 
 
 def checked_start(agent: AnyAgent | str, prompt: Prompt, options: StartOptions) -> Start:
-    """The beginning of a run, as whoever goes on with it will be able to read it."""
+    """The beginning of a run, as the process that continues it can read it."""
     check_names(options, StartOptions.__annotations__, "a durable run")
     name = agent if isinstance(agent, str) else getattr(agent, "name", None)
     run_id = options.get("run_id") or f"run_{secrets.token_hex(8)}"

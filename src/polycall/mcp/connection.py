@@ -1,7 +1,7 @@
 """One connection to one MCP server, owned by a task.
 
 The protocol's library keeps tasks and cancel scopes of its own, which must be left where they were
-entered, and a transport that breaks cancels whoever entered it.  So a task of its own enters,
+entered, and a transport that breaks cancels the task that entered it.  So a task of its own enters,
 waits, and leaves; callers in other tasks only ever see an error.
 """
 

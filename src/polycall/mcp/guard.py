@@ -5,7 +5,7 @@ internet could have requests sent to machines that only we can reach.  The guard
 socket: what it looked at is what is dialled, whatever a name leads to a moment later.
 
 Whether the server itself is one of the open internet is looked at once in a process, and it is
-dialled on that side alone: whoever has its name answer otherwise later gains nothing.
+dialled on that side alone: a name that answers otherwise later gains nothing.
 """
 
 from __future__ import annotations

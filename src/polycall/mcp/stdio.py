@@ -142,7 +142,7 @@ def _message(line: bytes) -> Message:
         text = line.decode("utf-8", "replace")
         return SessionMessage(types.jsonrpc_message_adapter.validate_json(text, by_name=False))
     except ValueError as error:
-        # Whoever waits for this answer must not wait for its deadline.
+        # A caller that waits for this answer must not wait for its deadline.
         return _unreadable(line, error) or error
 
 

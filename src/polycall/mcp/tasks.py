@@ -1,6 +1,6 @@
 """Servers' tasks: a call whose result comes later, in the two forms that the protocol has had.
 
-A task outlives the connection that it was begun on: whoever knows its id can wait for it.
+A task outlives the connection that it was begun on: a client that knows its id can wait for it.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ _DAY_S = 86_400
 _REMEMBERED_MAX = 4096
 # Models of a vendor's that no list has yet are numbered as the others are.
 _VERSIONED = re.compile(r"\d|latest")
-# Whoever names a wire for a model that no list has knows that it is served there: tools are not
-# refused on a guess.
+# A caller that names a wire for a model that no list has knows that it is served there: tools are
+# not refused on a guess.
 _OF_LISTED_MODELS = frozenset({"chat_tools_while_thinking"})
 # Habits of single models, which no other of their family has: not taken over from `like`.
 _OF_ONE_MODEL = frozenset({"thinking_needs_stream"})

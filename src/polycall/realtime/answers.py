@@ -183,7 +183,7 @@ class Answers(Speech):
         if not self._notes:
             return
         if self.voice.replies == "server" and not self._replies.may_speak():
-            return  # a text sent to it cuts off whoever speaks
+            return  # a text sent to it cuts off the speaker
         notes, self._notes = self._notes, []
         for text, speaks in notes:
             match self.voice.replies:

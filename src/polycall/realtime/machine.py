@@ -1,6 +1,6 @@
 """The state machine of a talk: signals of the voice and results of tools in, actions out.  No IO.
 
-It knows voices by their row in the table of capabilities alone.  Whoever drives it (`talk.py`)
+It knows voices by their row in the table of capabilities alone.  Its driver (`talk.py`)
 reports what came and what the clock says, and carries out the actions in their order.  What is
 heard and said is in `speech.py`, calls are in `answers.py`; here are signals, time and connections.
 """

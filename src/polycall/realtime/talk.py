@@ -318,7 +318,7 @@ class Talk(TalkDriver):
         self._show(event)
 
     def _show(self, event: TalkEvent) -> None:
-        """Keep an event for whoever reads; a reader that is too slow loses sound, never words."""
+        """Keep an event for the reader; a reader that is too slow loses sound, never words."""
         if isinstance(event, events.Audio):
             is_full = len(self._events) >= _EVENTS_MAX
             if is_full or self._sound_bytes + len(event.data) > _SOUND_BYTES_MAX:

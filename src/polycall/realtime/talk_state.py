@@ -27,7 +27,7 @@ class Send(Struct, frozen=True):
 
 
 class Emit(Struct, frozen=True):
-    """Tell whoever reads the talk's events."""
+    """Tell the reader of the talk's events."""
 
     event: TalkEvent
 

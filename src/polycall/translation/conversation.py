@@ -31,8 +31,8 @@ VIEWS_MAX = 8  # snapshots of one kind, by target: clients name models
 class Conversation(list[T]):
     """Messages that nobody changes, of the wire or of the middle language.
 
-    `known` maps whoever made something of the messages to a snapshot after some of them, which is
-    never changed either.  Conversations with one beginning may share snapshots of it.
+    `known` maps each owner that made something of the messages to a snapshot after some of them,
+    which is never changed either.  Conversations with one beginning may share snapshots of it.
     """
 
     __slots__ = ("known",)

@@ -70,7 +70,7 @@ class HTTPRequest(Struct, frozen=True):
 
 
 class HTTPResponse(Protocol):
-    """An answer whose body may still be arriving.  Whoever opened it closes it."""
+    """An answer whose body may still be arriving.  Its opener closes it."""
 
     status: int
     headers: Mapping[str, str]

@@ -112,7 +112,7 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
 def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest:
     """The request for Bedrock.
 
-    There is no switch against parallel calls: with `parallel_tool_calls=False` whoever reads the
+    There is no switch against parallel calls: with `parallel_tool_calls=False` the reader of the
     answer keeps its first call only.
     """
     losses = Losses(lossy=request.lossy)

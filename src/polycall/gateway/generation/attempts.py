@@ -97,7 +97,7 @@ class WholeAnswer(Struct, frozen=True):
 
 
 class StreamedAnswer:
-    """An answer that has begun.  Whoever has it closes it."""
+    """An answer that has begun.  Its holder closes it."""
 
     def __init__(self, attempt: Attempt, http: HTTPResponse, heavy: HeavyWork) -> None:
         self.attempt = attempt

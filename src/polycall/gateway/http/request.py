@@ -82,7 +82,7 @@ _LISTS = frozenset({b"anthropic-beta", b"openai-beta"})
 class GatewayRequest:
     """A request: what it is, how far its answer has come, and when to give up.
 
-    `abort` cancels the task with a reason; whoever runs the task calls `reason_or_raise` on
+    `abort` cancels the task with a reason; the task's owner calls `reason_or_raise` on
     cancellation, to tell its own cancellations from others.
     """
 
@@ -344,7 +344,7 @@ class RequestMonitor:
                     )
                 )
             return
-        # Who watches receives, and would take the body from whoever reads it later.
+        # Who watches receives, and would take the body from its later reader.
         if gateway_request.watcher is None and not gateway_request.body_is_unread:
             gateway_request.watcher = asyncio.get_running_loop().create_task(
                 _watch(gateway_request)

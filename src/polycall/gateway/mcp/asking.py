@@ -229,8 +229,8 @@ class Running(Generic[T]):
     def cancel(self) -> None:
         """End the call, which goes on for as long as it takes to tell its server.
 
-        Nobody waits for that: where the client's request is cancelled, whoever waits is cancelled
-        again and again, and what it awaits with it.
+        Nobody waits for that: where the client's request is cancelled, the task that waits is
+        cancelled again and again, and what it awaits with it.
         """
         self._task.cancel()
         _ending.add(self._task)

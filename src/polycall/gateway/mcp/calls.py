@@ -1,4 +1,4 @@
-"""One tool call, from the key to the ledger row, whoever made it: a client, a program, a model."""
+"""One tool call, from the key to the ledger row, made by a client, a program or a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients' programs that wait for results, for whoever administers the gateway.  No content."""
+"""Clients' programs that wait for results, for the gateway's administrators.  No content."""
 
 from __future__ import annotations
 

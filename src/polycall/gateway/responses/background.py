@@ -224,7 +224,7 @@ class BackgroundResponses:
         value = await self._store.change_state(owner, response_state(name), ended)
         if value is None:
             return record
-        if lost_by is not None:  # at once: whoever comes later does not count it
+        if lost_by is not None:  # at once: a later one does not count it
             self._charge_lost(lost_by, name, record)
         event = {
             "type": "response.failed",

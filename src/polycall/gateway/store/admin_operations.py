@@ -77,7 +77,7 @@ def add_token(
 def take_link(
     link: bytes, session: bytes, now: float, expires: float
 ) -> Operation[AdminRow | None]:
-    """Turn a link into a session: once, whoever else tries; `None` where it is none."""
+    """Turn a link into a session: once, however many try; `None` where it is none."""
     rows = yield Query(
         "DELETE FROM admin_tokens WHERE digest = ? AND kind = 'link' AND expires >= ? "
         "RETURNING admin_id",

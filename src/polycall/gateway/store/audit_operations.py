@@ -1,7 +1,7 @@
 """The audit log: every administrative act, in the transaction that does it.
 
 Rows are numbered without gaps and chained by digests.  The tables refuse changes of rows, so
-whoever wants to hide an act has to rewrite the file, and `check` then finds the place.
+to hide an act, one has to rewrite the file, and `check` then finds the place.
 """
 
 from __future__ import annotations

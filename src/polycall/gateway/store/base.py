@@ -250,7 +250,7 @@ class Counters(Protocol):
     """What is left of limits, for all workers together.  A failure is a `StoreError`."""
 
     async def take(self, wish: LeaseRequest) -> Grant:
-        """Lease some of what is left: once, whoever else asks at the same moment."""
+        """Lease some of what is left: once, however many ask at the same moment."""
         ...
 
     async def settle(

@@ -1,7 +1,7 @@
 """Corrections in the store: what refusals taught, for all workers and replicas.
 
-Every change raises the revision that running gateways look at.  Values are JSON, which whoever
-reads it checks.
+Every change raises the revision that running gateways look at.  Values are JSON, which
+their readers check.
 """
 
 from __future__ import annotations

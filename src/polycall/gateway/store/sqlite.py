@@ -249,7 +249,7 @@ def _in_savepoint(connection: sqlite3.Connection, operation: Operation[Any]) -> 
     connection.execute("SAVEPOINT job")
     try:
         result = _run(connection, operation)
-    except Exception as error:  # noqa: BLE001 - whoever asked gets it; the thread has to live on
+    except Exception as error:  # noqa: BLE001 - the caller gets it; the thread has to live on
         connection.execute("ROLLBACK TO job")
         result = _failure(error) if isinstance(error, sqlite3.Error) else error
     connection.execute("RELEASE job")

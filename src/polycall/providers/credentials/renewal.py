@@ -72,7 +72,7 @@ class Renewal(Generic[T]):
         if fetching is None:
             assert self._failure is not None
             raise _again(self._failure)
-        # Whoever stops waiting does not stop the fetch, which is for others too.
+        # A caller that stops waiting does not stop the fetch, which is for others too.
         try:
             return (await asyncio.shield(asyncio.wrap_future(fetching))).value
         except PolycallError as error:
@@ -109,7 +109,7 @@ class Renewal(Generic[T]):
             with self._lock:
                 self._fetching, self._failure, self._failed_at = None, error, self._clock()
             fetching.set_exception(error)
-        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
+        except BaseException as error:  # noqa: BLE001 - the waiting callers must hear of it
             with self._lock:
                 self._fetching = None
             fetching.set_exception(error)
