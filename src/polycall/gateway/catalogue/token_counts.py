@@ -16,19 +16,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import quote
 
+from polycall import ir
 from polycall._support import jsontext
-from polycall.ir import (
-    JSON,
-    Media,
-    Opaque,
-    Part,
-    Reasoning,
-    Refusal,
-    Request,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.hosting import HOSTINGS, enveloped
 from polycall.providers.provider import DialectName
@@ -61,7 +51,7 @@ def estimate_text(text: str) -> int:
     return math.ceil(tokens)
 
 
-def estimate(request: Request) -> int:
+def estimate(request: ir.Request) -> int:
     """About how many input tokens a request is: messages, system, tools, media."""
     total = sum(_TOKENS_PER_MESSAGE + _parts(message.parts) for message in request.messages)
     for tool in request.tools:
@@ -73,20 +63,20 @@ def estimate(request: Request) -> int:
     return total
 
 
-def _parts(parts: Iterable[Part]) -> int:
+def _parts(parts: Iterable[ir.Part]) -> int:
     total = 0
     for part in parts:
         match part:
-            case Text() | Reasoning() | Refusal():
+            case ir.Text() | ir.Reasoning() | ir.Refusal():
                 total += estimate_text(part.text)
-            case ToolCall():
+            case ir.ToolCall():
                 total += _TOKENS_PER_TOOL + estimate_text(part.name)
                 total += estimate_text(part.arguments_json)
-            case ToolResult():
+            case ir.ToolResult():
                 total += _TOKENS_PER_TOOL + _parts(part.content)
-            case Media():
+            case ir.Media():
                 total += estimate_text(part.text) if part.text else _MEDIA_TOKENS[part.kind]
-            case Opaque():
+            case ir.Opaque():
                 total += estimate_text(jsontext.encode(part.data))
     return total
 

@@ -13,6 +13,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall.config.hosted import HostedToolSettings
 from polycall.errors import MalformedRequestError
 from polycall.gateway.generation.client_request import ClientRequest
@@ -31,21 +32,7 @@ from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carried import CarriedRequest, Origin
 from polycall.gateway.state.embedder import Embedder
 from polycall.gateway.store import Store
-from polycall.ir import (
-    JSON,
-    Event,
-    FinishReason,
-    Message,
-    Opaque,
-    Part,
-    PartStart,
-    Request,
-    ResponseStart,
-    Text,
-    ToolCall,
-    ToolResult,
-    Warning,
-)
+from polycall.ir import JSON
 from polycall.loop import (
     CallEnd,
     EndReason,
@@ -62,7 +49,7 @@ from polycall.translation.context_edits import from_compaction, tokens_of
 
 _LATER = "(the result comes later)"
 _DENIED = "the user did not approve this call; it was not run"
-_ENDS: dict[EndReason, FinishReason] = {
+_ENDS: dict[EndReason, ir.FinishReason] = {
     "finished": "stop",
     "content_filter": "content_filter",
     "refusal": "refusal",
@@ -92,12 +79,12 @@ class HostedTurn:
         )
         self._offered: dict[str, Offered] = {}
         self._search: WebSearch | None = None
-        self._shown: dict[str, list[Part]] = {}  # by call: what its end shows
-        self._calls: dict[str, ToolCall] = {}  # of this step, as the client may see them
-        self._waiting: list[ToolCall] = []  # for the client, of this step
-        self._end: FinishReason | None = None  # the answer ends with this step
+        self._shown: dict[str, list[ir.Part]] = {}  # by call: what its end shows
+        self._calls: dict[str, ir.ToolCall] = {}  # of this step, as the client may see them
+        self._waiting: list[ir.ToolCall] = []  # for the client, of this step
+        self._end: ir.FinishReason | None = None  # the answer ends with this step
         self._embedder: Embedder | None = None
-        self._warnings: list[Warning] = []
+        self._warnings: list[ir.Warning] = []
 
     async def run(self, carried: CarriedRequest) -> None:
         """The whole of it."""
@@ -108,7 +95,7 @@ class HostedTurn:
             if self.plan.servers:
                 found = opened(self.plan.servers, self.settings, self.store, self._owner)
                 self._offered, definitions, notices = await stack.enter_async_context(found)
-                self._warnings += [Warning("unsupported", "mcp", notice) for notice in notices]
+                self._warnings += [ir.Warning("unsupported", "mcp", notice) for notice in notices]
             tools = [*request.tools, *(each.tool for each in self._offered.values())]
             if self.plan.search is not None:
                 self._search = WebSearch(self.plan.search, self.settings, self.services.transport)
@@ -135,51 +122,51 @@ class HostedTurn:
                     await self._loop(request, model)
 
     async def _show_lists(
-        self, messages: list[Message], definitions: dict[str, list[JSON]]
+        self, messages: list[ir.Message], definitions: dict[str, list[JSON]]
     ) -> None:
         """Show what servers offer, once in a conversation."""
         seen = {
             part.data.get("server_label")
             for message in messages
             for part in message.parts
-            if isinstance(part, Opaque) and part.kind == "mcp_list_tools"
+            if isinstance(part, ir.Opaque) and part.kind == "mcp_list_tools"
         }
         for spec in self.plan.servers:
             if spec.label not in seen:
                 parts = self.protocol.listed(spec, definitions.get(spec.label, []))
                 await self._send(self._answer.parts(parts))
 
-    async def _answered(self, messages: list[Message]) -> list[Message]:
+    async def _answered(self, messages: list[ir.Message]) -> list[ir.Message]:
         """The history without what is only about consent and lists; calls that now have consent
         are run, and shown."""
         given = consents(messages)
-        kept: list[Message] = []
+        kept: list[ir.Message] = []
         for message in messages:
             parts = [
                 part
                 for part in message.parts
                 if not is_approval(part)
-                and not (isinstance(part, Opaque) and part.kind == "mcp_list_tools")
+                and not (isinstance(part, ir.Opaque) and part.kind == "mcp_list_tools")
             ]
             if parts or not message.parts:
                 kept.append(message if len(parts) == len(message.parts) else _with(message, parts))
         for consent in given:
             waiting = await self._approvals.take(consent.name)
             name = f"{waiting.label}_{waiting.tool}"
-            call = ToolCall(consent.name, name, waiting.arguments_json)
+            call = ir.ToolCall(consent.name, name, waiting.arguments_json)
             if not consent.is_given:
                 words = f"{_DENIED}: {consent.reason}" if consent.reason else _DENIED
-                result = ToolResult(call.id, [Text(words)], is_error=True, name=name)
+                result = ir.ToolResult(call.id, [ir.Text(words)], is_error=True, name=name)
                 await self._approvals.finish(consent.name, waiting, words, is_error=True)
             elif waiting.state == "done":
-                content = [Text(waiting.result)]
-                result = ToolResult(call.id, [*content], is_error=waiting.is_error, name=name)
+                content = [ir.Text(waiting.result)]
+                result = ir.ToolResult(call.id, [*content], is_error=waiting.is_error, name=name)
             else:
                 result = await self._run_mcp(call)
                 await self._approvals.finish(
                     consent.name, waiting, result.text, is_error=result.is_error
                 )
-            kept += [Message("assistant", [call]), Message("tool", [result])]
+            kept += [ir.Message("assistant", [call]), ir.Message("tool", [result])]
             offered = self._offered.get(name)
             if consent.is_given and offered is not None:
                 parts = self.protocol.ran(
@@ -188,7 +175,7 @@ class HostedTurn:
                 await self._send(self._answer.parts(parts))
         return kept
 
-    async def _compacted(self, request: Request, model: RoutedModel) -> Request:
+    async def _compacted(self, request: ir.Request, model: RoutedModel) -> ir.Request:
         """The request, made short by the model where it asks for that and is too long."""
         spec = self.plan.compaction
         if spec is None:
@@ -209,7 +196,7 @@ class HostedTurn:
         self._answer.usage += response.usage
         tokens = tokens_of(division.old)
         detail = f"the model's summary stands for ~{tokens} tokens of the conversation"
-        self._warnings.append(Warning("emulated", "context_management", detail))
+        self._warnings.append(ir.Warning("emulated", "context_management", detail))
         sealed = self.services.items.seal_summary(self._owner, summary, is_all=True)
         await self._send(self._answer.parts(self.protocol.compacted(summary, sealed)))
         self._end = "pause" if spec.pauses else None
@@ -217,8 +204,8 @@ class HostedTurn:
 
     # The model's turns
 
-    async def _loop(self, request: Request, model: RoutedModel) -> None:
-        async def prepare(messages: list[Message], steps: list[LoopStep]) -> Turn | EndReason:
+    async def _loop(self, request: ir.Request, model: RoutedModel) -> None:
+        async def prepare(messages: list[ir.Message], steps: list[LoopStep]) -> Turn | EndReason:
             if self._end is not None:
                 return "paused"
             if steps and not steps[-1].response.tool_calls:
@@ -243,13 +230,13 @@ class HostedTurn:
                     case _:
                         pass
 
-    async def _send(self, events: list[Event]) -> None:
+    async def _send(self, events: list[ir.Event]) -> None:
         await self._sender.send(events)
 
-    def _embedded(self, event: Event) -> Event:
+    def _embedded(self, event: ir.Event) -> ir.Event:
         """The event with the state of its model where the client will bring it back from."""
         attempt = self.account.attempt
-        if isinstance(event, ResponseStart) and attempt is not None:
+        if isinstance(event, ir.ResponseStart) and attempt is not None:
             target = attempt.target
             origin = Origin(attempt.dialect.NAME, target.provider.name, target.model)
             client = self.client_request.dialect.NAME
@@ -257,13 +244,13 @@ class HostedTurn:
         if self._embedder is None:
             return event
         shown = self._embedder.event(event)
-        if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
-            assert isinstance(shown, PartStart)
-            assert isinstance(shown.part, ToolCall)
+        if isinstance(event, ir.PartStart) and isinstance(event.part, ir.ToolCall):
+            assert isinstance(shown, ir.PartStart)
+            assert isinstance(shown.part, ir.ToolCall)
             self._calls[event.part.id] = shown.part
         return shown
 
-    async def _execute(self, call: ToolCall) -> ToolResult:
+    async def _execute(self, call: ir.ToolCall) -> ir.ToolResult:
         if self._search is not None and call.name == self._search.name:
             result, query, found, error = await self._search.run(call)
             self._shown[call.id] = self.protocol.searched(query, found, error)
@@ -271,21 +258,21 @@ class HostedTurn:
         offered = self._offered.get(call.name)
         if offered is None:
             self._waiting.append(call)
-            return ToolResult(call.id, [Text(_LATER)], name=call.name)
+            return ir.ToolResult(call.id, [ir.Text(_LATER)], name=call.name)
         if offered.spec.needs_consent(offered.name):
             name = await self._approvals.ask(offered.spec.label, offered.name, call)
             self._shown[call.id] = self.protocol.asked(offered.spec, offered.name, call, name)
             self._end = self._end or "stop"
-            return ToolResult(call.id, [Text(_LATER)], name=call.name)
+            return ir.ToolResult(call.id, [ir.Text(_LATER)], name=call.name)
         result = await self._run_mcp(call)
         self._shown[call.id] = self.protocol.ran(offered.spec, offered.name, call, result)
         return result
 
-    async def _run_mcp(self, call: ToolCall) -> ToolResult:
+    async def _run_mcp(self, call: ir.ToolCall) -> ir.ToolResult:
         offered = self._offered.get(call.name)
         if offered is None:
             words = f"there is no tool {call.name!r} any more; nothing was run"
-            return ToolResult(call.id, [Text(words)], is_error=True, name=call.name)
+            return ir.ToolResult(call.id, [ir.Text(words)], is_error=True, name=call.name)
         context: ToolContext[None] = ToolContext(deps=None, model=self.client_request.model)
         own = replace(call, name=offered.name, namespace="")
         deadline_s = self.settings.call_s
@@ -298,7 +285,7 @@ class HostedTurn:
         """Show the calls that the client has to run."""
         if self._embedder is not None:
             await self._embedder.finish()
-        shown: list[Part] = []
+        shown: list[ir.Part] = []
         for call in self._waiting:
             seen = self._calls.get(call.id, call)
             shown.append(replace(call, id=seen.id, metadata=seen.metadata))
@@ -308,7 +295,7 @@ class HostedTurn:
         self._waiting, self._calls = [], {}
 
 
-def _with(message: Message, parts: list[Part]) -> Message:
+def _with(message: ir.Message, parts: list[ir.Part]) -> ir.Message:
     return replace(message, parts=parts)
 
 

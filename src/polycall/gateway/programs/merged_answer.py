@@ -10,20 +10,7 @@ import time
 
 from msgspec.structs import replace
 
-from polycall.ir import (
-    Event,
-    FinishReason,
-    Metadata,
-    Opaque,
-    Part,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    ResponseEnd,
-    ResponseStart,
-    ToolCall,
-    Usage,
-)
+from polycall import ir
 
 
 class MergedAnswer:
@@ -31,59 +18,59 @@ class MergedAnswer:
 
     def __init__(self, dialect: str, answer_id: str, model: str) -> None:
         self._dialect = dialect  # the client's; pieces of another vendor's wire mean nothing to it
-        self._own_start = ResponseStart(answer_id, model, int(time.time()))
+        self._own_start = ir.ResponseStart(answer_id, model, int(time.time()))
         self._started = False
         self._parts = 0
         self._hidden = False  # the open part is not for the client
-        self.usage = Usage()
+        self.usage = ir.Usage()
 
-    def step(self, event: Event) -> list[Event]:
+    def step(self, event: ir.Event) -> list[ir.Event]:
         """What the client sees of an event of a step; calls are shown by who runs them."""
         match event:
-            case ResponseStart():
+            case ir.ResponseStart():
                 return self._start(event)
-            case PartStart(part=ToolCall()):
+            case ir.PartStart(part=ir.ToolCall()):
                 self._hidden = True
                 return []
-            case PartStart(part=Opaque(dialect=dialect)) if dialect != self._dialect:
+            case ir.PartStart(part=ir.Opaque(dialect=dialect)) if dialect != self._dialect:
                 self._hidden = True
                 return []
-            case PartStart():
+            case ir.PartStart():
                 self._hidden = False
                 return [replace(event, index=self._parts)]
-            case PartDelta() | PartEnd() if self._hidden:
+            case ir.PartDelta() | ir.PartEnd() if self._hidden:
                 return []
-            case PartDelta():
+            case ir.PartDelta():
                 return [replace(event, index=self._parts)]
-            case PartEnd():
+            case ir.PartEnd():
                 self._parts += 1
                 return [replace(event, index=self._parts - 1)]
-            case ResponseEnd():
+            case ir.ResponseEnd():
                 self.usage += event.usage
                 return []
 
-    def parts(self, parts: list[Part]) -> list[Event]:
+    def parts(self, parts: list[ir.Part]) -> list[ir.Event]:
         """Whole parts of our own."""
         if not parts:
             return []
-        events: list[Event] = self._start(self._own_start)
+        events: list[ir.Event] = self._start(self._own_start)
         for part in parts:
-            bare = replace(part, arguments_json="") if isinstance(part, ToolCall) else part
-            events.append(PartStart(self._parts, bare))
-            if isinstance(part, ToolCall):
-                events.append(PartDelta(self._parts, part.arguments_json))
-            events.append(PartEnd(self._parts))
+            bare = replace(part, arguments_json="") if isinstance(part, ir.ToolCall) else part
+            events.append(ir.PartStart(self._parts, bare))
+            if isinstance(part, ir.ToolCall):
+                events.append(ir.PartDelta(self._parts, part.arguments_json))
+            events.append(ir.PartEnd(self._parts))
             self._parts += 1
         return events
 
-    def end(self, reason: FinishReason, raw: str, metadata: Metadata) -> list[Event]:
+    def end(self, reason: ir.FinishReason, raw: str, metadata: ir.Metadata) -> list[ir.Event]:
         """The end of the answer."""
-        events: list[Event] = self._start(self._own_start)
-        return [*events, ResponseEnd(reason, raw, self.usage, metadata)]
+        events: list[ir.Event] = self._start(self._own_start)
+        return [*events, ir.ResponseEnd(reason, raw, self.usage, metadata)]
 
-    def _start(self, event: ResponseStart) -> list[Event]:
+    def _start(self, event: ir.ResponseStart) -> list[ir.Event]:
         if self._started:
             return []
         self._started = True
         # What it says of usage is of the first step alone.
-        return [replace(event, usage=Usage(), metadata={})]
+        return [replace(event, usage=ir.Usage(), metadata={})]

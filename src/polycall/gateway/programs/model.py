@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall.exchange import prepare
 from polycall.gateway.catalogue.token_counts import estimate
 from polycall.gateway.generation.attempt import Attempt, refuse_losses
@@ -21,15 +22,6 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carried import CarriedRequest
 from polycall.gateway.state.unknown_past import refuse_unknown_past
-from polycall.ir import (
-    Event,
-    Request,
-    Response,
-    ResponseEnd,
-    ToolChoice,
-    Usage,
-    Warning,
-)
 from polycall.streams import Stream
 from polycall.translation.portable import marked, portable
 
@@ -38,7 +30,7 @@ class ModelStep:
     """What one step of the loop asks, as the attempts take it: always translated."""
 
     def __init__(
-        self, client_request: ClientRequest, carried: CarriedRequest, request: Request
+        self, client_request: ClientRequest, carried: CarriedRequest, request: ir.Request
     ) -> None:
         self.model = client_request.model
         self.streams = request.stream
@@ -89,9 +81,9 @@ class RoutedModel:
         self._account = account
         self._steps = 0
         self._costs: list[Decimal | None] = []
-        self.warnings: list[Warning] = []
+        self.warnings: list[ir.Warning] = []
 
-    async def generate_request(self, request: Request) -> Response:
+    async def generate_request(self, request: ir.Request) -> ir.Response:
         """One whole answer."""
         await self._reserve()
         runner = self._runner(request)
@@ -102,11 +94,11 @@ class RoutedModel:
         self._count(plain.attempt, plain.usage)
         return marked(plain.response, plain.attempt.target.name)
 
-    def stream_request(self, request: Request) -> Stream:
+    def stream_request(self, request: ir.Request) -> Stream:
         """One answer as its events."""
         return _StepStream(self, request)
 
-    def cost(self, model: str, usage: Usage) -> Decimal | None:
+    def cost(self, model: str, usage: ir.Usage) -> Decimal | None:
         """What the last step cost; the loop asks after each."""
         del model, usage
         return self._costs[-1] if self._costs else None
@@ -117,7 +109,7 @@ class RoutedModel:
         attempt = self._account.attempt
         return "" if attempt is None else attempt.target.name
 
-    async def events(self, request: Request) -> AsyncGenerator[Event]:
+    async def events(self, request: ir.Request) -> AsyncGenerator[ir.Event]:
         """The events of one step."""
         await self._reserve()
         runner = self._runner(request)
@@ -125,7 +117,7 @@ class RoutedModel:
             streaming = await runner.streaming()
         decoder = streaming.decoder
         assert decoder is not None
-        usage: Usage | None = None
+        usage: ir.Usage | None = None
         steps = 0
         try:
             self._account.calls += in_events(streaming.events)
@@ -160,11 +152,11 @@ class RoutedModel:
         if self._steps and self._account.reserve is not None:
             await self._account.reserve()
 
-    def _runner(self, request: Request) -> AttemptRunner:
+    def _runner(self, request: ir.Request) -> AttemptRunner:
         choice = request.tool_choice
         if self._steps and choice is not None and choice.mode in ("required", "tool"):
             # It was for the answer to the client; asked again each step, there would be no end.
-            request = replace(request, tool_choice=ToolChoice("auto"))
+            request = replace(request, tool_choice=ir.ToolChoice("auto"))
         self._steps += 1
         return AttemptRunner(
             ModelStep(self._client_request, self._carried, request),
@@ -173,13 +165,13 @@ class RoutedModel:
         )
 
     @contextmanager
-    def _noting(self, runner: AttemptRunner, request: Request) -> Generator[None]:
+    def _noting(self, runner: AttemptRunner, request: ir.Request) -> Generator[None]:
         """While a model is asked: what was attempted, and what it cost to leave it."""
         try:
             yield
         except BaseException:
             if runner.attempt is not None and runner.is_under_way:
-                self._count_broken_off(runner.attempt, request, Usage(), 0)
+                self._count_broken_off(runner.attempt, request, ir.Usage(), 0)
             raise
         finally:
             self._note(runner)
@@ -195,12 +187,12 @@ class RoutedModel:
             known.extend(each for each in runner.attempt.warnings if each not in known)
 
     def _count_broken_off(
-        self, attempt: Attempt, request: Request, reported: Usage, steps: int
+        self, attempt: Attempt, request: ir.Request, reported: ir.Usage, steps: int
     ) -> None:
         self._account.is_estimate = True
         self._count(attempt, broken_off(reported, steps, lambda: estimate(request)))
 
-    def _count(self, attempt: Attempt, usage: Usage) -> None:
+    def _count(self, attempt: Attempt, usage: ir.Usage) -> None:
         account = self._account
         account.usage += usage
         account.has_ended = True
@@ -212,17 +204,17 @@ class RoutedModel:
         account.is_sum = len(self._costs) > 1
 
 
-def _usage(event: Event) -> Usage | None:
-    return event.usage if isinstance(event, ResponseEnd) else None
+def _usage(event: ir.Event) -> ir.Usage | None:
+    return event.usage if isinstance(event, ir.ResponseEnd) else None
 
 
 class _StepStream(Stream):
     """A step's stream; its answer is marked with who gave it, as histories need."""
 
-    def __init__(self, model: RoutedModel, request: Request) -> None:
+    def __init__(self, model: RoutedModel, request: ir.Request) -> None:
         super().__init__(model.events(request), [])
         self._model = model
 
     @property
-    def response(self) -> Response:
+    def response(self) -> ir.Response:
         return marked(super().response, self._model.stop_name)

@@ -12,20 +12,11 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall.errors import MalformedRequestError
 from polycall.gateway.programs.records import read_id, shown_id
 from polycall.gateway.state.sealed_tokens import Sealer
-from polycall.ir import (
-    JSON,
-    Metadata,
-    Opaque,
-    Part,
-    Request,
-    Tool,
-    ToolCall,
-    ToolChoice,
-    ToolResult,
-)
+from polycall.ir import JSON
 from polycall.program.programs import NAME as RUN_CODE
 
 _CODE_EXECUTION = "code_execution_"
@@ -44,27 +35,29 @@ class ProgramProtocol(Protocol):
     shows_programs: bool  # the client sees a program, and sends it back
     keeps_sessions: bool  # it names a container, whose variables outlive a program
 
-    def without_programs(self, request: Request) -> Request:
+    def without_programs(self, request: ir.Request) -> ir.Request:
         """The request as any model can be asked it; raises for what the vendor refuses."""
         ...
 
-    def check_answers(self, request: Request, container: str) -> None:
+    def check_answers(self, request: ir.Request, container: str) -> None:
         """Raise where a reply to waiting calls is not what the vendor takes."""
         ...
 
-    def began(self, record_id: str, code: str) -> list[Part]:
+    def began(self, record_id: str, code: str) -> list[ir.Part]:
         """What the client sees of a program that the model wrote."""
         ...
 
-    def ended(self, record_id: str, result: ToolResult) -> list[Part]:
+    def ended(self, record_id: str, result: ir.ToolResult) -> list[ir.Part]:
         """What it sees of its end: what the model reads of it."""
         ...
 
-    def call(self, record_id: str, number: int, call: ToolCall, *, from_program: bool) -> ToolCall:
+    def call(
+        self, record_id: str, number: int, call: ir.ToolCall, *, from_program: bool
+    ) -> ir.ToolCall:
         """A call that the client is to run."""
         ...
 
-    def state(self, container: str, expires: float) -> Metadata:
+    def state(self, container: str, expires: float) -> ir.Metadata:
         """What the answer says of the place where programs run."""
         ...
 
@@ -75,7 +68,7 @@ class PlainProtocol:
     shows_programs = False
     keeps_sessions = False
 
-    def without_programs(self, request: Request) -> Request:
+    def without_programs(self, request: ir.Request) -> ir.Request:
         """Every function is open to programs, but for those whose callers are named."""
         tools = [
             replace(tool, allowed_callers=["direct", "code"])
@@ -85,22 +78,24 @@ class PlainProtocol:
         ]
         return _chosen(replace(request, tools=tools))
 
-    def check_answers(self, request: Request, container: str) -> None:
+    def check_answers(self, request: ir.Request, container: str) -> None:
         """Anything may stand alongside the results."""
 
-    def began(self, record_id: str, code: str) -> list[Part]:
+    def began(self, record_id: str, code: str) -> list[ir.Part]:
         """Nothing."""
         return []
 
-    def ended(self, record_id: str, result: ToolResult) -> list[Part]:
+    def ended(self, record_id: str, result: ir.ToolResult) -> list[ir.Part]:
         """Nothing."""
         return []
 
-    def call(self, record_id: str, number: int, call: ToolCall, *, from_program: bool) -> ToolCall:
+    def call(
+        self, record_id: str, number: int, call: ir.ToolCall, *, from_program: bool
+    ) -> ir.ToolCall:
         """An ordinary call."""
         return replace(call, id=shown_id("call", record_id, number), caller="direct", metadata={})
 
-    def state(self, container: str, expires: float) -> Metadata:
+    def state(self, container: str, expires: float) -> ir.Metadata:
         """Nothing."""
         return {}
 
@@ -115,7 +110,7 @@ class AnthropicProtocol:
         # As the client declared it; one that declares nothing now calls nothing from programs.
         self._kind = kind or "code_execution_20260120"
 
-    def without_programs(self, request: Request) -> Request:
+    def without_programs(self, request: ir.Request) -> ir.Request:
         """Without the vendor's tool and container; what the vendor refuses is refused."""
         has_code = any("code" in tool.allowed_callers for tool in request.tools)
         if has_code and self._kind not in _CALLERS:
@@ -150,7 +145,7 @@ class AnthropicProtocol:
         tools = [tool for tool in request.tools if not declares_code_execution(tool)]
         return _chosen(replace(request, tools=tools, provider_options=options))
 
-    def check_answers(self, request: Request, container: str) -> None:
+    def check_answers(self, request: ir.Request, container: str) -> None:
         """Only results, in the same container."""
         if request.messages[-1].role != "tool":
             raise MalformedRequestError(
@@ -165,7 +160,7 @@ class AnthropicProtocol:
                 path="container",
             )
 
-    def began(self, record_id: str, code: str) -> list[Part]:
+    def began(self, record_id: str, code: str) -> list[ir.Part]:
         """A `server_tool_use` block."""
         block: JSON = {
             "type": "server_tool_use",
@@ -174,9 +169,9 @@ class AnthropicProtocol:
             "input": {"code": code},
             "caller": {"type": "direct"},
         }
-        return [Opaque("anthropic", "server_tool_use", block)]
+        return [ir.Opaque("anthropic", "server_tool_use", block)]
 
-    def ended(self, record_id: str, result: ToolResult) -> list[Part]:
+    def ended(self, record_id: str, result: ir.ToolResult) -> list[ir.Part]:
         """A `code_execution_tool_result` block."""
         content: JSON = {
             "type": "code_execution_result",
@@ -190,9 +185,11 @@ class AnthropicProtocol:
             "tool_use_id": shown_id("srvtoolu", record_id),
             "content": content,
         }
-        return [Opaque("anthropic", "code_execution_tool_result", block)]
+        return [ir.Opaque("anthropic", "code_execution_tool_result", block)]
 
-    def call(self, record_id: str, number: int, call: ToolCall, *, from_program: bool) -> ToolCall:
+    def call(
+        self, record_id: str, number: int, call: ir.ToolCall, *, from_program: bool
+    ) -> ir.ToolCall:
         """A `tool_use` block that says who called."""
         program = shown_id("srvtoolu", record_id)
         by: JSON = {"type": "direct"}
@@ -205,7 +202,7 @@ class AnthropicProtocol:
             metadata={"anthropic": {"caller": by}},
         )
 
-    def state(self, container: str, expires: float) -> Metadata:
+    def state(self, container: str, expires: float) -> ir.Metadata:
         """The container."""
         if not container:
             return {}
@@ -226,15 +223,15 @@ class ResponsesProtocol:
         self._sealer = sealer
         self._owner = owner
 
-    def without_programs(self, request: Request) -> Request:
+    def without_programs(self, request: ir.Request) -> ir.Request:
         """Without the vendor's tool; fingerprints that are not ours are refused."""
         for message in request.messages:
             for part in message.parts:
-                if isinstance(part, Opaque) and part.kind == "program":
+                if isinstance(part, ir.Opaque) and part.kind == "program":
                     self._check(part.data)
         choice = request.tool_choice
         if choice is not None and choice.mode == "hosted" and _PROGRAMMATIC in str(choice.metadata):
-            choice = ToolChoice("tool", [RUN_CODE])
+            choice = ir.ToolChoice("tool", [RUN_CODE])
         tools = [tool for tool in request.tools if not declares_programmatic(tool)]
         return _chosen(replace(request, tools=tools, tool_choice=choice))
 
@@ -247,10 +244,10 @@ class ResponsesProtocol:
                 path="input",
             )
 
-    def check_answers(self, request: Request, container: str) -> None:
+    def check_answers(self, request: ir.Request, container: str) -> None:
         """Anything may stand alongside the results."""
 
-    def began(self, record_id: str, code: str) -> list[Part]:
+    def began(self, record_id: str, code: str) -> list[ir.Part]:
         """A `program` item."""
         call_id = shown_id("prog", record_id)
         item: JSON = {
@@ -260,9 +257,9 @@ class ResponsesProtocol:
             "code": code,
             "fingerprint": self._sealer.seal(self._owner, call_id.encode()),
         }
-        return [Opaque("openai-responses", "program", item)]
+        return [ir.Opaque("openai-responses", "program", item)]
 
-    def ended(self, record_id: str, result: ToolResult) -> list[Part]:
+    def ended(self, record_id: str, result: ir.ToolResult) -> list[ir.Part]:
         """A `program_output` item."""
         item: JSON = {
             "type": "program_output",
@@ -271,35 +268,37 @@ class ResponsesProtocol:
             "result": result.text,
             "status": "incomplete" if result.is_error else "completed",
         }
-        return [Opaque("openai-responses", "program_output", item)]
+        return [ir.Opaque("openai-responses", "program_output", item)]
 
-    def call(self, record_id: str, number: int, call: ToolCall, *, from_program: bool) -> ToolCall:
+    def call(
+        self, record_id: str, number: int, call: ir.ToolCall, *, from_program: bool
+    ) -> ir.ToolCall:
         """A `function_call` item that says who called."""
         caller = shown_id("prog", record_id) if from_program else "direct"
         return replace(call, id=shown_id("call", record_id, number), caller=caller, metadata={})
 
-    def state(self, container: str, expires: float) -> Metadata:
+    def state(self, container: str, expires: float) -> ir.Metadata:
         """Nothing."""
         return {}
 
 
-def declares_code_execution(tool: Tool) -> bool:
+def declares_code_execution(tool: ir.Tool) -> bool:
     """Whether this is Anthropic's tool that runs programs."""
     return _declared(tool, "anthropic").startswith(_CODE_EXECUTION)
 
 
-def declares_programmatic(tool: Tool) -> bool:
+def declares_programmatic(tool: ir.Tool) -> bool:
     """Whether this is OpenAI's tool that runs programs."""
     return _declared(tool, "openai-responses") == _PROGRAMMATIC
 
 
-def declared_kind(request: Request) -> str:
+def declared_kind(request: ir.Request) -> str:
     """The version of Anthropic's tool that a request declares."""
     kinds = (_declared(tool, "anthropic") for tool in request.tools)
     return next((kind for kind in kinds if kind.startswith(_CODE_EXECUTION)), "")
 
 
-def container_of(request: Request) -> str:
+def container_of(request: ir.Request) -> str:
     """The container that an Anthropic client names; empty for none."""
     given: Any = request.provider_options.get("anthropic", {}).get("container")
     if isinstance(given, dict):
@@ -307,7 +306,7 @@ def container_of(request: Request) -> str:
     return given if isinstance(given, str) else ""
 
 
-def _chosen(request: Request) -> Request:
+def _chosen(request: ir.Request) -> ir.Request:
     """The request with a choice that holds for what the model is offered in the tools' place.
 
     A tool that must be called is called directly; of a choice among some, the others are left out.
@@ -317,7 +316,7 @@ def _chosen(request: Request) -> Request:
         return request
     if choice.mode != "tool":
         tools = [tool for tool in request.tools if tool.name in choice.names]
-        return replace(request, tools=tools, tool_choice=ToolChoice(choice.mode))
+        return replace(request, tools=tools, tool_choice=ir.ToolChoice(choice.mode))
     named = [tool for tool in request.tools if tool.name in choice.names]
     if any(tool.allowed_callers == ["code"] for tool in named):
         raise MalformedRequestError(
@@ -331,7 +330,7 @@ def _chosen(request: Request) -> Request:
     return replace(request, tools=tools)
 
 
-def _declared(tool: Tool, dialect: str) -> str:
+def _declared(tool: ir.Tool, dialect: str) -> str:
     if tool.kind != "hosted":
         return ""
     definition: Any = tool.metadata.get(dialect, {}).get("definition", {})

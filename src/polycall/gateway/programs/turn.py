@@ -16,6 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall.errors import InvalidRequestError
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.generation.request_usage import RequestUsage
@@ -45,17 +46,6 @@ from polycall.gateway.programs.records import (
 from polycall.gateway.programs.sender import Sender
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carried import CarriedRequest
-from polycall.ir import (
-    FinishReason,
-    Message,
-    Opaque,
-    Request,
-    Response,
-    Text,
-    Tool,
-    ToolCall,
-    ToolResult,
-)
 from polycall.loop import (
     CallEnd,
     CallStart,
@@ -76,7 +66,7 @@ from polycall.tools import FunctionTool
 _LATER = "(the result comes later)"
 _ONE_PROGRAM = "nothing was run: an answer may have one program; put both into one, or ask again"
 # How a run's end looks to a client; a limit of ours looks like one of tokens.
-_ENDS: dict[EndReason, FinishReason] = {
+_ENDS: dict[EndReason, ir.FinishReason] = {
     "finished": "stop",
     "content_filter": "content_filter",
     "refusal": "refusal",
@@ -114,11 +104,11 @@ class ProgramTurn:
         self._answer = MergedAnswer(
             self.requested.dialect.NAME, self.gateway_request.id, self.requested.model
         )
-        self._tools: dict[str, Tool] = {}  # the client's, by the names that the model knows
+        self._tools: dict[str, ir.Tool] = {}  # the client's, by the names that the model knows
         self._record_id = ""  # of the program that goes on
         self._program_call = ""  # the model's call that is this program
         self._container = Container("")
-        self._waiting: list[ToolCall] = []  # for the client, of this step
+        self._waiting: list[ir.ToolCall] = []  # for the client, of this step
         self._is_waiting = False  # the answer ends in calls
         self._kept = 0  # messages that are in records, or the client's own
 
@@ -161,7 +151,7 @@ class ProgramTurn:
                     await self._finish("tool_calls")
         return True
 
-    async def _find_container(self, request: Request, found: dict[str, Record]) -> Container:
+    async def _find_container(self, request: ir.Request, found: dict[str, Record]) -> Container:
         """The container that the client names, or a new one."""
         if not self.protocol.keeps_sessions:
             return Container("")
@@ -181,7 +171,7 @@ class ProgramTurn:
 
     # A program that waited
 
-    async def _went_on(self, requested: Request, name: str, record: Record) -> Record:
+    async def _went_on(self, requested: ir.Request, name: str, record: Record) -> Record:
         """The record with its results; where it waits for more, those calls are shown."""
         if record.paused is not None:
             self.protocol.check_answers(requested, record.container)
@@ -197,7 +187,7 @@ class ProgramTurn:
             await self._show_calls(name, record)
         return record
 
-    async def _show_ends(self, messages: list[Message], found: dict[str, Record]) -> None:
+    async def _show_ends(self, messages: list[ir.Message], found: dict[str, Record]) -> None:
         """The ends of programs whose results came with this request, if the client has not seen
         them: it may have lost the answer that had them."""
         now = {own[0] for each in answered_now(messages) if (own := read_id(each))}
@@ -205,18 +195,18 @@ class ProgramTurn:
             (record_of(part), part.kind)
             for message in messages
             for part in message.parts
-            if isinstance(part, Opaque)
+            if isinstance(part, ir.Opaque)
         }
         for name, record in found.items():
             unseen = [
                 part
                 for part in record.ended
-                if isinstance(part, Opaque) and (name, part.kind) not in seen
+                if isinstance(part, ir.Opaque) and (name, part.kind) not in seen
             ]
             if name in now and unseen:
                 await self._sender.send(self._answer.parts([*unseen]))
 
-    async def _resumed(self, record: Record, given: dict[str, ToolResult]) -> Record:
+    async def _resumed(self, record: Record, given: dict[str, ir.ToolResult]) -> Record:
         messages = record.messages
         for call_id, result in given.items():
             messages = with_result(messages, replace(result, call_id=call_id, metadata={}))
@@ -243,7 +233,7 @@ class ProgramTurn:
 
     # The model's turns
 
-    async def _make_programs(self, request: Request, calling: str) -> Programs:
+    async def _make_programs(self, request: ir.Request, calling: str) -> Programs:
         def new_session() -> Session:
             return self._ready.pop() if self._ready else self._session()
 
@@ -260,7 +250,7 @@ class ProgramTurn:
             await self._stack.enter_async_context(self.turn())
             self._has_turn = True
 
-    async def _run_program(self, call: ToolCall) -> ToolResult:
+    async def _run_program(self, call: ir.ToolCall) -> ir.ToolResult:
         """Run it: one at a time, where the container's last one ended."""
         async with self._entering:
             await self._take_turn()
@@ -280,7 +270,7 @@ class ProgramTurn:
             ) from None
         self._ready.append(session)
 
-    async def _goes_directly(self, request: Request, calling: str) -> bool:
+    async def _goes_directly(self, request: ir.Request, calling: str) -> bool:
         """Whether calls are better made directly; a header of the answer says why."""
         decision = self._programs.offer.decide(request, 0)
         form, reason = decision.form, decision.reason
@@ -293,11 +283,11 @@ class ProgramTurn:
         self.gateway_request.notes.append((b"polycall-calling", note.encode("ascii", "replace")))
         return form == "direct"
 
-    async def _loop(self, request: Request, model: RoutedModel) -> None:
+    async def _loop(self, request: ir.Request, model: RoutedModel) -> None:
         self._kept = len(request.messages)
         self._record_id = ""  # of the program that goes on
 
-        async def prepare(messages: list[Message], steps: list[LoopStep]) -> Turn | EndReason:
+        async def prepare(messages: list[ir.Message], steps: list[LoopStep]) -> Turn | EndReason:
             if self._is_waiting:
                 return "paused"
             turn = await self._programs.prepare(request, messages, steps)
@@ -322,7 +312,7 @@ class ProgramTurn:
                     case _:
                         pass
 
-    def _is_the_program(self, call: ToolCall) -> bool:
+    def _is_the_program(self, call: ir.ToolCall) -> bool:
         """Whether this is the first program of an answer, which names the record."""
         if call.name != RUN_CODE:
             return False
@@ -330,30 +320,30 @@ class ProgramTurn:
             self._record_id, self._program_call = new_id(), call.id
         return call.id == self._program_call
 
-    async def _began(self, call: ToolCall) -> None:
+    async def _began(self, call: ir.ToolCall) -> None:
         code = (call.arguments or {}).get("code", "")
         await self._sender.send(self._answer.parts(self.protocol.began(self._record_id, str(code))))
 
-    async def _ended(self, result: ToolResult) -> None:
+    async def _ended(self, result: ir.ToolResult) -> None:
         paused = self._programs.paused
         if paused is None or paused.call_id != result.call_id:
             parts = self.protocol.ended(self._record_id, result)
             await self._sender.send(self._answer.parts(parts))
 
-    async def _execute(self, call: ToolCall) -> ToolResult:
+    async def _execute(self, call: ir.ToolCall) -> ir.ToolResult:
         """A call of a tool waits for the client, as the tool is the client's; a program runs."""
         tool = self._tools.get(call.name)
         if tool is not None and "direct" in (tool.allowed_callers or ["direct"]):
             self._waiting.append(call)
-            return ToolResult(call.id, [Text(_LATER)], name=call.name)
+            return ir.ToolResult(call.id, [ir.Text(_LATER)], name=call.name)
         is_second = call.name == RUN_CODE and not self._is_the_program(call)
         if is_second and self.protocol.shows_programs:
-            return ToolResult(call.id, [Text(_ONE_PROGRAM)], is_error=True, name=RUN_CODE)
+            return ir.ToolResult(call.id, [ir.Text(_ONE_PROGRAM)], is_error=True, name=RUN_CODE)
         if call.name == RUN_CODE:
             return await self._run_program(call)
         return await self._programs(call)
 
-    async def _step_ended(self, messages: list[Message]) -> None:
+    async def _step_ended(self, messages: list[ir.Message]) -> None:
         """Keep what the client will not send back as the model has to see it."""
         paused = self._programs.paused
         waits = [Shown(number, call.id) for number, call in enumerate(self._waiting, start=1)]
@@ -384,13 +374,13 @@ class ProgramTurn:
     async def _show_calls(self, name: str, record: Record) -> None:
         made = {call.id: call for message in record.messages for call in message.tool_calls}
         nested = {call.id: call for call in record.paused.pending} if record.paused else {}
-        shown: list[ToolCall] = []
+        shown: list[ir.ToolCall] = []
         for wait in record.waits:
             pending = nested.get(wait.call_id)
             if pending is None:
                 call = made[wait.call_id]
             else:
-                call = ToolCall(pending.id, pending.name, pending.arguments_json)
+                call = ir.ToolCall(pending.id, pending.name, pending.arguments_json)
             tool = self._tools.get(call.name)
             if tool is not None and tool.namespace:
                 call = replace(call, name=tool.name, namespace=tool.namespace)
@@ -411,7 +401,7 @@ class ProgramTurn:
         last = None if is_ours or not end.steps else end.steps[-1].response
         await self._finish(_ENDS.get(end.reason, "length"), last)
 
-    async def _finish(self, reason: FinishReason, last: Response | None = None) -> None:
+    async def _finish(self, reason: ir.FinishReason, last: ir.Response | None = None) -> None:
         """The end; what the last answer says of it counts where it speaks the client's language."""
         expires = await self._save_container()
         state = self.protocol.state(self._container.id, expires)

@@ -13,18 +13,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall.gateway.state.sealed_tokens import is_token
-from polycall.ir import (
-    Message,
-    Metadata,
-    Part,
-    Reasoning,
-    Request,
-    Text,
-    ToolCall,
-    ToolResult,
-    Warning,
-)
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.conversation import begun, keep_begun, known_of, last_turn, like
 from polycall.translation.opened import with_opened
@@ -52,7 +42,7 @@ class Entry(Struct, frozen=True, array_like=True):
 
     kind: str  # reasoning, text, call
     text: str = ""
-    metadata: Metadata = {}
+    metadata: ir.Metadata = {}
     id: str = ""
     size: int = 0
 
@@ -70,7 +60,7 @@ class Token(Struct, frozen=True, array_like=True):
 
     origin: Origin | None
     text: str = ""
-    metadata: Metadata = {}
+    metadata: ir.Metadata = {}
     id: str = ""
 
 
@@ -79,7 +69,7 @@ class CarriedRequest:
 
     def __init__(
         self,
-        request: Request,
+        request: ir.Request,
         tokens: dict[str, Token | None],
         turns: dict[str, CarriedTurn],
         names: dict[int, str] | None = None,
@@ -96,13 +86,13 @@ class CarriedRequest:
         self._names = names or {}
         self.is_empty = is_empty
 
-    def holding(self, request: Request) -> CarriedRequest:
+    def holding(self, request: ir.Request) -> CarriedRequest:
         """The same for a request that begins with this one's history."""
         return CarriedRequest(
             request, self._tokens, self._turns, self._names, is_empty=self.is_empty
         )
 
-    def for_target(self, provider: str, model: str) -> tuple[Request, list[Warning]]:
+    def for_target(self, provider: str, model: str) -> tuple[ir.Request, list[ir.Warning]]:
         """The request with the state that this provider and model issued, and no other."""
         if self.is_empty:
             return self.request, []
@@ -120,13 +110,13 @@ class CarriedRequest:
     def _seen(
         self,
         view: _View,
-        given: list[Message],
+        given: list[ir.Message],
         start: int,
         before: _SeenBeginning | None,
         reader: Any,
-    ) -> list[Message]:
+    ) -> list[ir.Message]:
         """The messages as the view shows them, from `start` on where the rest is known."""
-        messages: list[Message] = []
+        messages: list[ir.Message] = []
         later = LaterTools(messages)
         if before is not None:
             messages += before.messages
@@ -145,13 +135,17 @@ class CarriedRequest:
         return self._mapped(view, messages, before)
 
     def _begun(
-        self, view: _View, messages: list[Message], later: LaterTools, before: _SeenBeginning | None
+        self,
+        view: _View,
+        messages: list[ir.Message],
+        later: LaterTools,
+        before: _SeenBeginning | None,
     ) -> _SeenBeginning:
         mapped = self._mapped(view, messages, before)
         unmapped: set[str] = set() if before is None else before.unmapped.copy()
         for message in messages if before is None else messages[len(before.messages) - 1 :]:
             if message.role == "tool":
-                unmapped.update(p.call_id for p in message.parts if isinstance(p, ToolResult))
+                unmapped.update(p.call_id for p in message.parts if isinstance(p, ir.ToolResult))
         return _SeenBeginning(
             messages.copy(),
             mapped,
@@ -163,8 +157,8 @@ class CarriedRequest:
         )
 
     def _mapped(
-        self, view: _View, messages: list[Message], before: _SeenBeginning | None
-    ) -> list[Message]:
+        self, view: _View, messages: list[ir.Message], before: _SeenBeginning | None
+    ) -> list[ir.Message]:
         """The messages with the provider's own ids, which is done last: a result may stand
         anywhere."""
         count = 0 if before is None else len(before.messages)
@@ -184,7 +178,7 @@ class LaterTools:
     come later, where a result refers to them.
     """
 
-    def __init__(self, messages: list[Message]) -> None:
+    def __init__(self, messages: list[ir.Message]) -> None:
         """`messages` grows while turns are told of."""
         self._messages = messages
         self.known: dict[str, None] | None = None  # the names that were offered so far
@@ -206,11 +200,11 @@ class LaterTools:
 class _SeenBeginning(Struct, frozen=True, eq=False):
     """The first messages as one provider may see them, and what was noted of them."""
 
-    messages: list[Message]
-    mapped: list[Message]  # with the provider's own ids
+    messages: list[ir.Message]
+    mapped: list[ir.Message]  # with the provider's own ids
     ids: dict[str, str]
     restored: set[str]
-    warnings: dict[str, Warning]
+    warnings: dict[str, ir.Warning]
     tools: dict[str, None] | None
     unmapped: set[str]  # ids of results that stay as they are
 
@@ -233,13 +227,13 @@ class _View:
         self.ids: dict[str, str] = {}  # the provider's own, by those that the client sees
         self.restored: set[str] = set()
         self.tools: list[str] = []  # that were offered for the last message that was seen
-        self.warnings: dict[str, Warning] = {}
+        self.warnings: dict[str, ir.Warning] = {}
 
-    def message(self, message: Message, name: str) -> Message:
+    def message(self, message: ir.Message, name: str) -> ir.Message:
         self.tools = []
         if message.role != "assistant":
             return message
-        calls = [part for part in message.parts if isinstance(part, ToolCall)]
+        calls = [part for part in message.parts if isinstance(part, ir.ToolCall)]
         known = {base for call in calls if (base := base_of(call, self.tokens))}
         if name:
             known.add(name)
@@ -256,12 +250,12 @@ class _View:
         parts = [own for part in parts if (own := self._part(part)) is not None]
         return message if parts == message.parts else replace(message, parts=parts)
 
-    def with_own_ids(self, message: Message) -> Message:
+    def with_own_ids(self, message: ir.Message) -> ir.Message:
         if not self.ids or message.role != "tool":
             return message
-        parts: list[Part] = [
+        parts: list[ir.Part] = [
             replace(part, call_id=self.ids[part.call_id])
-            if isinstance(part, ToolResult) and part.call_id in self.ids
+            if isinstance(part, ir.ToolResult) and part.call_id in self.ids
             else part
             for part in message.parts
         ]
@@ -272,20 +266,20 @@ class _View:
 
     def _warn(self, origin: Origin | None) -> None:
         source = f"{origin.provider}/{origin.model}" if origin else "an unknown source"
-        self.warnings[source] = Warning(
+        self.warnings[source] = ir.Warning(
             "dropped_state",
             "reasoning",
             f"state of {source} cannot go to {self.provider}/{self.model}",
         )
 
-    def _part(self, part: Part) -> Part | None:
+    def _part(self, part: ir.Part) -> ir.Part | None:
         """The part without tokens; state that may travel on is put back."""
         text = token_of(part)
         if not text:
             return part
         token = self.tokens.get(text)
         bare = _without_slot(part)
-        if isinstance(part, ToolCall):
+        if isinstance(part, ir.ToolCall):
             return bare
         if token is None or token.origin is None:
             self._warn(None)
@@ -293,23 +287,23 @@ class _View:
         if not self._is_home(token.origin):
             self._warn(token.origin)
             return bare
-        return Reasoning(token.text, token.metadata)
+        return ir.Reasoning(token.text, token.metadata)
 
-    def _restore_turn(self, parts: list[Part], base: str, turn: CarriedTurn) -> list[Part]:
+    def _restore_turn(self, parts: list[ir.Part], base: str, turn: CarriedTurn) -> list[ir.Part]:
         """The parts as the provider sent them, as far as the client sent them back."""
-        calls: dict[str, ToolCall] = {}
+        calls: dict[str, ir.ToolCall] = {}
         for part in parts:
-            if isinstance(part, ToolCall) and base_of(part, self.tokens) == base:
+            if isinstance(part, ir.ToolCall) and base_of(part, self.tokens) == base:
                 calls[_number_of(part, self.tokens)] = part
         texts = _match_texts(parts, turn.entries)
-        restored: list[Part] = []
+        restored: list[ir.Part] = []
         is_first = base not in self.restored
         self.restored.add(base)
         number = 0
         for entry in turn.entries:
             if entry.kind == "reasoning":
                 if is_first:
-                    restored.append(Reasoning(entry.text, entry.metadata))
+                    restored.append(ir.Reasoning(entry.text, entry.metadata))
             elif entry.kind == "text":
                 if is_first:
                     restored.extend(texts.matched(entry))
@@ -318,22 +312,22 @@ class _View:
                 number += 1
                 if call is not None:
                     restored.append(self._own_call(call, entry))
-        own: dict[str, list[ToolCall]] = {}
+        own: dict[str, list[ir.ToolCall]] = {}
         for call in calls.values():
             own.setdefault(call.id, []).append(call)
         others = [
             part
             for part in parts
-            if not isinstance(part, Reasoning | Text)
-            and not (isinstance(part, ToolCall) and part in own.get(part.id, ()))
+            if not isinstance(part, ir.Reasoning | ir.Text)
+            and not (isinstance(part, ir.ToolCall) and part in own.get(part.id, ()))
         ]
         return [*texts.unmatched, *restored, *others]
 
-    def _own_call(self, call: ToolCall, entry: Entry) -> ToolCall:
+    def _own_call(self, call: ir.ToolCall, entry: Entry) -> ir.ToolCall:
         self.ids[call.id] = entry.id
         own = replace(call, id=entry.id, metadata=entry.metadata)
         if entry.text and entry.text != call.arguments_json:
-            same = ToolCall("", "", entry.text).arguments
+            same = ir.ToolCall("", "", entry.text).arguments
             if same is not None and same == call.arguments:
                 # The provider's own text, byte for byte: caches and signatures depend on it.
                 own = replace(own, arguments_json=entry.text)
@@ -343,17 +337,17 @@ class _View:
 class _Texts:
     """The client's texts, divided as the provider sent them."""
 
-    def __init__(self, unmatched: list[Part], slices: list[str]) -> None:
+    def __init__(self, unmatched: list[ir.Part], slices: list[str]) -> None:
         self.unmatched = unmatched
         self._slices = iter(slices)
 
-    def matched(self, entry: Entry) -> list[Part]:
-        return [Text(text, entry.metadata) for text in islice(self._slices, 1)]
+    def matched(self, entry: Entry) -> list[ir.Part]:
+        return [ir.Text(text, entry.metadata) for text in islice(self._slices, 1)]
 
 
-def _match_texts(parts: list[Part], entries: list[Entry]) -> _Texts:
-    texts: list[Part] = [part for part in parts if isinstance(part, Text) and part.text]
-    whole = "".join(part.text for part in texts if isinstance(part, Text))
+def _match_texts(parts: list[ir.Part], entries: list[Entry]) -> _Texts:
+    texts: list[ir.Part] = [part for part in parts if isinstance(part, ir.Text) and part.text]
+    whole = "".join(part.text for part in texts if isinstance(part, ir.Text))
     sizes = [entry.size for entry in entries if entry.kind == "text"]
     if len(whole) != sum(sizes):
         return _Texts(texts, [])
@@ -365,10 +359,10 @@ def _match_texts(parts: list[Part], entries: list[Entry]) -> _Texts:
     return _Texts([], slices)
 
 
-_TOKENED = (Reasoning, ToolCall, Text)
+_TOKENED = (ir.Reasoning, ir.ToolCall, ir.Text)
 
 
-def token_of(part: Part) -> str:
+def token_of(part: ir.Part) -> str:
     """The token in any client's slot of this part; empty where there is none."""
     if not part.metadata or not isinstance(part, _TOKENED):
         return ""
@@ -385,29 +379,29 @@ def token_of(part: Part) -> str:
     return ""
 
 
-def _without_slot(part: Part) -> Part:
+def _without_slot(part: ir.Part) -> ir.Part:
     match part:
-        case Reasoning():
-            return Reasoning(part.text)
-        case ToolCall() | Text():
+        case ir.Reasoning():
+            return ir.Reasoning(part.text)
+        case ir.ToolCall() | ir.Text():
             metadata = {key: value for key, value in part.metadata.items() if not slot_of(key)}
             return replace(part, metadata=metadata)
         case _:
             return part
 
 
-def _shown_id(call: ToolCall, tokens: dict[str, Token | None]) -> str:
+def _shown_id(call: ir.ToolCall, tokens: dict[str, Token | None]) -> str:
     if _CARRIED_ID.fullmatch(call.id):
         return call.id
     token = tokens.get(token_of(call))
     return token.id if token is not None else ""
 
 
-def base_of(call: ToolCall, tokens: dict[str, Token | None]) -> str:
+def base_of(call: ir.ToolCall, tokens: dict[str, Token | None]) -> str:
     found = _CARRIED_ID.fullmatch(_shown_id(call, tokens))
     return found.group(1) if found else ""
 
 
-def _number_of(call: ToolCall, tokens: dict[str, Token | None]) -> str:
+def _number_of(call: ir.ToolCall, tokens: dict[str, Token | None]) -> str:
     found = _CARRIED_ID.fullmatch(_shown_id(call, tokens))
     return found.group(2) if found else ""

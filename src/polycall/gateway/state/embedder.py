@@ -7,23 +7,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from polycall import ir
 from polycall.fold import Folder
 from polycall.gateway.state.carried import CarriedTurn, Entry, Origin
 from polycall.gateway.state.carrier import Carrier
 from polycall.gateway.state.plain_turns import answer_name
-from polycall.ir import (
-    Event,
-    Message,
-    Metadata,
-    Part,
-    PartDelta,
-    PartEnd,
-    PartStart,
-    Reasoning,
-    Response,
-    Text,
-    ToolCall,
-)
 from polycall.providers.dialects import DIALECTS
 
 
@@ -36,7 +24,7 @@ class Embedder:
         origin: Origin,
         owner: str,
         client: str,
-        before: list[Message] | None = None,
+        before: list[ir.Message] | None = None,
         *,
         tools: list[str] | None = None,
     ) -> None:
@@ -61,15 +49,15 @@ class Embedder:
 
     # Whole answers
 
-    async def response(self, response: Response) -> Response:
+    async def response(self, response: ir.Response) -> ir.Response:
         """The answer with its state in place; what had to be kept is kept."""
-        parts: list[Part] = []
+        parts: list[ir.Part] = []
         for part in response.message.parts:
             match part:
-                case Reasoning():
+                case ir.Reasoning():
                     noted = self._note_reasoning(part)
                     parts.append(replace(part, metadata=noted) if noted != part.metadata else part)
-                case ToolCall():
+                case ir.ToolCall():
                     parts.append(self._shown_call(part))
                     self._note_call(part)
                 case _:
@@ -82,25 +70,25 @@ class Embedder:
 
     # Streams
 
-    def event(self, event: Event) -> Event:
+    def event(self, event: ir.Event) -> ir.Event:
         """The event as the client may see it."""
-        if type(event) is PartDelta and self._is_counted:
+        if type(event) is ir.PartDelta and self._is_counted:
             self._size += len(event.text)
             return event
-        if isinstance(event, PartStart):
-            self._is_counted = self._before is None and isinstance(event.part, Text)
-            if isinstance(event.part, ToolCall):
+        if isinstance(event, ir.PartStart):
+            self._is_counted = self._before is None and isinstance(event.part, ir.Text)
+            if isinstance(event.part, ir.ToolCall):
                 self._folder.feed(event)
-                return PartStart(event.index, self._shown_call(event.part))
+                return ir.PartStart(event.index, self._shown_call(event.part))
         finished = self._folder.feed(event)
-        if finished is not None and isinstance(event, PartEnd):
+        if finished is not None and isinstance(event, ir.PartEnd):
             self._is_counted = False
             match finished:
-                case Reasoning():
-                    return PartEnd(
+                case ir.Reasoning():
+                    return ir.PartEnd(
                         event.index, {**event.metadata, **self._note_reasoning(finished)}
                     )
-                case ToolCall():
+                case ir.ToolCall():
                     self._note_call(finished)
                 case _:
                     self._note_other(finished)
@@ -115,25 +103,25 @@ class Embedder:
             await self._carrier.keep(self._owner, self._base, turn)
             self._base = ""
 
-    def _note_reasoning(self, part: Reasoning) -> Metadata:
+    def _note_reasoning(self, part: ir.Reasoning) -> ir.Metadata:
         state = part.metadata.get(self._origin.dialect)
         if state:
             self._has_state = True
-            kept: Metadata = {self._origin.dialect: state}
+            kept: ir.Metadata = {self._origin.dialect: state}
             self._entries.append(Entry("reasoning", part.text, kept))
         sealed = self._carrier.seal_reasoning(part, self._origin, self._owner, self._client)
         return {**part.metadata, **sealed}
 
-    def _note_call(self, part: ToolCall) -> None:
+    def _note_call(self, part: ir.ToolCall) -> None:
         state = part.metadata.get(self._origin.dialect)
-        kept: Metadata = {} if state is None else {self._origin.dialect: state}
+        kept: ir.Metadata = {} if state is None else {self._origin.dialect: state}
         self._entries.append(Entry("call", part.arguments_json, kept, part.id))
 
-    def _note_other(self, part: Part) -> None:
+    def _note_other(self, part: ir.Part) -> None:
         size, self._size = self._size, 0
-        if isinstance(part, Text) and (part.text or size):
+        if isinstance(part, ir.Text) and (part.text or size):
             state = part.metadata.get(self._origin.dialect)
-            kept: Metadata = {self._origin.dialect: state} if state else {}
+            kept: ir.Metadata = {self._origin.dialect: state} if state else {}
             if self._before is not None:
                 self._texts.append(part.text)
             self._entries.append(Entry("text", metadata=kept, size=len(part.text) + size))
@@ -143,7 +131,7 @@ class Embedder:
         keys = DIALECTS[self._origin.dialect].FACTS.state_keys
         return bool(state) and not keys.isdisjoint(state)
 
-    def _shown_call(self, call: ToolCall) -> ToolCall:
+    def _shown_call(self, call: ir.ToolCall) -> ir.ToolCall:
         """The call under an id that names the kept turn, where there is state to keep."""
         number = self._calls
         self._calls += 1
