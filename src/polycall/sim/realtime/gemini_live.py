@@ -13,31 +13,15 @@ from polycall.sim.realtime.script import GENERATION_SPEED, MS_PER_CHARACTER
 from polycall.sim.realtime.session import VoiceSession
 from polycall.sim.realtime.sound import SoundFormat, decoded, encoded
 from polycall.sim.script import Turn
+from polycall.sim.shape_files import ShapeFile
 
 _PIECE_MS = 200.0
 # Sound that was sent before the client could know of a call.
 _ON_ITS_WAY_S = 0.5
 _UNDERSCORE = re.compile(r"_([a-z])")
-_SETUP = frozenset(
-    [
-        "model",
-        "generationConfig",
-        "systemInstruction",
-        "tools",
-        "sessionResumption",
-        "contextWindowCompression",
-        "realtimeInputConfig",
-        "inputAudioTranscription",
-        "outputAudioTranscription",
-        "proactivity",
-        "historyConfig",
-        "safetySettings",
-        "explicitVadSignal",
-        "labels",
-        "avatarConfig",
-    ]
-)
-_RESULT = frozenset(["id", "name", "response", "scheduling", "willContinue", "parts"])
+_SHAPES = ShapeFile("realtime")
+_SETUP = _SHAPES.names("gemini_setup")
+_RESULT = _SHAPES.names("gemini_result")
 
 
 @dataclass(frozen=True)

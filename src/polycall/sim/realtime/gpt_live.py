@@ -14,21 +14,10 @@ from polycall.sim.realtime.record import JSON, object_at, objects_at
 from polycall.sim.realtime.script import MS_PER_CHARACTER
 from polycall.sim.realtime.session import VoiceSession
 from polycall.sim.realtime.sound import SoundFormat, decoded, encoded
+from polycall.sim.shape_files import ShapeFile
 
 _PIECE_MS = 100.0
-_SESSION = frozenset(
-    [
-        "model",
-        "audio",
-        "client",
-        "delegation",
-        "input",
-        "instructions",
-        "safety_identifier",
-        "store",
-        "triggers",
-    ]
-)
+_SESSION = ShapeFile("realtime").names("gpt_live_session")
 _APPENDED = {
     "session.commentary.append": "session.commentary.appended",
     "session.thinking.append": "session.thinking.appended",

@@ -11,46 +11,13 @@ from polycall.sim.realtime.script import GENERATION_SPEED, MS_PER_CHARACTER
 from polycall.sim.realtime.session import VoiceSession
 from polycall.sim.realtime.sound import SoundFormat, decoded, encoded
 from polycall.sim.script import Call, Turn
+from polycall.sim.shape_files import ShapeFile
 
 _PIECE_MS = 200.0
-_SESSION_FIELDS = frozenset(
-    [
-        "type",
-        "instructions",
-        "output_modalities",
-        "max_output_tokens",
-        "audio",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "reasoning",
-        "truncation",
-        "prompt",
-        "tracing",
-        "include",
-        "model",
-    ]
-)
-_AUDIO_FIELDS = {
-    "input": {"format", "noise_reduction", "transcription", "turn_detection"},
-    "output": {"format", "voice", "speed"},
-}
-_RESPONSE_FIELDS = frozenset(
-    [
-        "instructions",
-        "tools",
-        "tool_choice",
-        "input",
-        "conversation",
-        "metadata",
-        "output_modalities",
-        "audio",
-        "max_output_tokens",
-        "reasoning",
-        "parallel_tool_calls",
-        "prompt",
-    ]
-)
+_SHAPES = ShapeFile("realtime")
+_SESSION_FIELDS = _SHAPES.names("openai_session")
+_AUDIO_FIELDS = {side: _SHAPES.names(f"openai_{side}") for side in ("input", "output")}
+_RESPONSE_FIELDS = _SHAPES.names("openai_response")
 
 
 class _RefusedError(Exception):
@@ -139,7 +106,7 @@ class OpenAIRealtimeSession(VoiceSession):
         audio = object_at(session, "audio")
         for side, settings in audio.items():
             for field in settings:
-                if field not in _AUDIO_FIELDS.get(side, set()):
+                if field not in _AUDIO_FIELDS.get(side, frozenset()):
                     raise _unknown(f"session.audio.{side}.{field}")
             if settings.get("format"):
                 self._format(side, settings["format"])
