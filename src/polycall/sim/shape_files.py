@@ -23,7 +23,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 from polycall.sim.shape import (
     ANY,
@@ -69,7 +69,7 @@ class ShapeFile:
 
     def names(self, name: str) -> frozenset[str]:
         """The names of the fields, or of the tags, of a table."""
-        return frozenset(field.rstrip("!?") for field in self._spread(self.tables[name]))
+        return frozenset(field.rstrip("!?") for field in self._spread(self.tables[name])) - {"*"}
 
     def _spread(self, table: JSON) -> JSON:
         fields: JSON = {}
@@ -85,7 +85,7 @@ class ShapeFile:
         if isinstance(shape, list):
             return self._choice(*shape)
         if isinstance(shape, dict):
-            return self._object(self._spread(shape))
+            return self._object(self._spread(cast("JSON", shape)))
         kinds = [self._kind_of_word(word) for word in shape.split(" | ")]
         return kinds[0] if len(kinds) == 1 else Either(*kinds)
 

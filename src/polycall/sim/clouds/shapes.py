@@ -20,7 +20,7 @@ _PATTERNS = {"name": r"[a-zA-Z0-9_-]{1,64}", "id": r"[a-zA-Z0-9_.:-]{1,64}"}
 def problem(value: Any, shape: Any = "Request", path: str = "") -> str:
     """What is wrong with a value, or nothing."""
     if isinstance(shape, list):
-        choices: tuple[Any, ...] = tuple(shape)  # pyright: ignore[reportUnknownArgumentType]
+        choices = tuple(cast("list[str]", shape))
         return "" if value in choices else f"{path}: {value!r} is not one of {choices!r}"
     if shape.endswith("[]"):
         if not isinstance(value, list):
