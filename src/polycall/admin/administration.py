@@ -225,20 +225,12 @@ def _query(gateway_request: GatewayRequest) -> dict[str, str]:
 
 
 async def _body(gateway_request: GatewayRequest, gateway: Gateway) -> bytes:
-    declared = gateway_request.headers.get(b"content-length", b"0")
-    if not declared.isdigit() or int(declared) > _BODY_BYTES_MAX:
-        raise InvalidRequestError(
-            f"the body is larger than {_BODY_BYTES_MAX} bytes, or does not say its length",
-            status=413,
-        )
-    if int(declared) == 0:
-        gateway_request.body_is_unread = False
-        return b""
+    data = await read_body(gateway_request, gateway.config.server, gateway.memory, _BODY_BYTES_MAX)
     kind = gateway_request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if kind != b"application/json":
+    if data and kind != b"application/json":
         # Forms of other sites can send the rest.
         raise InvalidRequestError("send JSON, as content-type application/json", status=415)
-    return await read_body(gateway_request, gateway.config.server, gateway.memory)
+    return data
 
 
 async def _send(
