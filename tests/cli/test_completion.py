@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -79,6 +80,54 @@ def test_bash_offers(bash_script: Path, words: tuple[str, ...], expected: list[s
 
 def test_bash_offers_a_command_after_sim(bash_script: Path) -> None:
     assert "bash" in offered_by_bash(bash_script, "sim", "bas")
+
+
+ODD_NAMES = [
+    "poly$(touch ran)",
+    "poly`touch ran`",
+    'poly"; touch ran; "',
+    "poly'; touch ran #",
+    "poly;touch ran",
+    "poly && touch ran",
+    "poly${PATH}",
+    "poly*",
+    "poly name",
+    "poly\x1b[2J",
+    "poly\u202eevil",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_commands_name_runs_nothing_and_is_one_word(
+    bash_script: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any program that installs itself chooses the name of its file."""
+    places = tmp_path / "bin"
+    places.mkdir()
+    (places / name.replace("/", "")).write_text("#!/bin/sh\n")
+    (places / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{places}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    (offered,) = offered_by_bash(bash_script, "sim", "poly")
+    assert not (tmp_path / "ran").exists()
+    # What is put on the line is that one word to the shell.
+    command = [shell("bash"), "--norc", "-c", f"printf %s {offered}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    assert done.stdout == name
+    assert not (tmp_path / "ran").exists()
+    assert "\x1b" not in offered
+
+
+@pytest.mark.parametrize(
+    "word", ["$(touch ran)", "`touch ran`", "'", '"; touch ran', "\x1b[2J", "*"]
+)
+def test_what_stands_on_the_line_runs_nothing(
+    bash_script: Path, tmp_path: Path, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in ((word,), ("run", word, "--mo"), ("sim", word), ("run", "--model", word)):
+        offered_by_bash(bash_script, *words)
+    assert list(tmp_path.glob("ran")) == []
 
 
 def test_every_option_that_is_offered_is_in_the_help(

@@ -26,7 +26,11 @@ _polycall() {
     else
         case "$path" in
 <<words>>
-            <<another>>) offered="$(compgen -c -- "$current")" ;;
+            # Names of files as they are: `compgen -W` would run a $(...) in one.
+            <<another>>)
+                while IFS= read -r word; do
+                    printf -v word %q "$word"; COMPREPLY+=("$word")
+                done < <(compgen -c -- "$current") ;;
         esac
     fi
     # Nothing offered: bash completes the names of files.
