@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
@@ -169,6 +170,69 @@ def test_values_reach_the_configuration(tmp_path: Path) -> None:
     assert list(made.models) == ["claude-haiku-*", "fast"]
 
 
+NASTY = [
+    'a"quote',
+    "it's",
+    "back\\slash",
+    "two\nlines",
+    "a tab\t",
+    "{{ .Release.Name }}",
+    "$(POLYCALL_SECRET)",
+    "${POLYCALL_SECRET}",
+    "]]",
+    "# no comment",
+    "한국어 😀",
+    "\u2028\x85\x7f\x01",
+    "<&>",
+    "'''",
+]
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_texts_are_data_wherever_they_stand(text: str, tmp_path: Path) -> None:
+    values = {
+        "providers": {
+            "x": {
+                "settings": {
+                    "dialect": "openai-chat",
+                    "base_url": "https://x.example/v1",
+                    "models": [text],
+                    "headers": {"x-note": text.strip("\n\t")},
+                }
+            }
+        },
+        "models": {text: ["x/" + text]},
+        "podAnnotations": {"note": text},
+        "image": {"repository": "r/" + text, "tag": "1"},
+    }
+    objects = rendered(values)
+    raw = tomllib.loads(objects["ConfigMap"]["data"]["polycall.toml"])
+    assert raw["providers"]["x"]["models"] == [text]
+    assert raw["providers"]["x"]["headers"] == {"x-note": text.strip("\n\t")}
+    assert raw["models"][text] == {"route": ["x/" + text]}
+    template = objects["Deployment"]["spec"]["template"]
+    if "\x01" not in text:  # of which Helm's own YAML has none
+        assert template["metadata"]["annotations"]["note"] == text
+    assert template["spec"]["containers"][0]["image"] == f"r/{text}:1"
+
+
+def test_settings_may_have_tables_and_lists_of_them() -> None:
+    nested: Any = {"a": [1, 2.5, {"b": True, "c": ["x"]}], "d": {"e": {}, "f": []}}
+    settings: Any = {"capabilities": nested, "prices.m": {"input": 1.0}}
+    objects = rendered({"providers": {"x": {"settings": settings}}})
+    raw = tomllib.loads(objects["ConfigMap"]["data"]["polycall.toml"])
+    assert raw["providers"]["x"] == {"capabilities": nested, "prices": {"m": {"input": 1}}}
+
+
+def test_secrets_that_are_only_named_pass() -> None:
+    headers = {"authorization": "Bearer env:TOKEN", "cookie": "", "x-api-key": "file:/run/k"}
+    settings = {"api_keys": ["env:A", "cmd:get it"], "headers": headers}
+    more = "[admin.openid]\nclient_secret = 'env:C'\n# key = nothing\n"
+    objects = rendered({"providers": {"x": {"settings": settings}}, "extraConfig": more})
+    raw = tomllib.loads(objects["ConfigMap"]["data"]["polycall.toml"])
+    assert raw["providers"]["x"] == settings
+
+
 def test_programs_can_be_turned_off(tmp_path: Path) -> None:
     objects = rendered({"sandbox": {"tier": "off"}})
     assert configuration(objects, tmp_path).programs.enabled is False
@@ -202,6 +266,32 @@ def test_a_changed_configuration_rolls_the_pods() -> None:
         ({"store": {"secretKey": "a secret of its own"}}, "secretKey"),
         ({"store": {"urlKey": "postgresql://u:p@h/d"}}, "urlKey"),
         ({"store": {"countersKey": "redis://:p@h/0"}}, "countersKey"),
+        # Nor does one stand among the settings: they go into a ConfigMap.
+        ({"providers": {"x": {"settings": {"api_key": "sk-1"}}}}, "api_key is written out"),
+        ({"providers": {"x": {"settings": {"api_keys": ["env:A", "sk-1"]}}}}, "api_keys"),
+        ({"providers": {"x": {"settings": {"headers": {"x-api-key": "s"}}}}}, "x-api-key"),
+        ({"providers": {"x": {"settings": {"headers": {"Cookie": "s"}}}}}, "Cookie"),
+        ({"providers": {"x": {"settings": {"base_url": "https://u:p@h"}}}}, "password in it"),
+        ({"extraConfig": "[admin.openid]\nclient_secret = 'x'\n"}, "client_secret"),
+        ({"extraConfig": '[[keys]]\n"key"="sk-1"\nname="a"\n'}, "key is written out"),
+        ({"extraConfig": "[cache]\nurl = 'redis://:p@h/0'\n"}, "password in it"),
+        ({"server": {"settings": {"x = 1\n[admin]\nremote": True}}}, "propertyName"),
+        ({"providers": {"x": {"settings": {"a b": 1}}}}, "propertyName"),
+        ({"providers": {"x": {"settings": {"api_key": None}}}}, "api_key"),
+        ({"keys": [{"name": "a", "secretKey": "k", "settings": {"key": "env:A"}}]}, "settings"),
+        ({"podAnnotations": {"a": 1}}, "podAnnotations"),
+        ({"nodeSelector": {"a": True}}, "nodeSelector"),
+        ({"stateSize": "1Gi\n          medium: Memory"}, "stateSize"),
+        ({"podDisruptionBudget": {"minAvailable": "1\n  x: y"}}, "minAvailable"),
+        # Each provider's key is in a variable of its own.
+        (
+            {"providers": {"a-b": {"secretKey": "one"}, "a_b": {"secretKey": "two"}}},
+            "share the variable A_B_API_KEY",
+        ),
+        (
+            {"providers": {"OpenAI": {"secretKey": "other"}}},
+            "share the variable OPENAI_API_KEY",
+        ),
     ],
 )
 def test_wrong_values_are_refused(values: dict[str, Any], said: str) -> None:

@@ -36,15 +36,53 @@ POLYCALL_KEY_{{ . }}
     secretKeyRef: {name: {{ .secret | quote }}, key: {{ .key | quote }}}
 {{- end -}}
 
-{{/* Settings as lines of TOML.  A whole number from YAML is a float in Helm. */}}
+{{/* A value as TOML has it.  A text of JSON is one of TOML; a whole number from YAML is a float in Helm. */}}
+{{- define "polycall.value" -}}
+{{- if kindIs "map" . -}}
+{ {{- $comma := "" }}{{ range $name, $value := . }}{{ $comma }} {{ toJson $name }} = {{ include "polycall.value" $value }}{{ $comma = "," }}{{ end }} }
+{{- else if kindIs "slice" . -}}
+[{{- range $number, $value := . }}{{ if $number }}, {{ end }}{{ include "polycall.value" $value }}{{ end }}]
+{{- else if kindIs "invalid" . -}}
+{{- fail "a setting is null; leave it out" -}}
+{{- else if and (kindIs "float64" .) (eq (floor .) .) -}}
+{{- int64 . -}}
+{{- else -}}
+{{- toJson . | replace "\u007f" "\\u007f" | replace "\u0085" "\\u0085" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Settings as lines of TOML; the schema has what their names may be. */}}
 {{- define "polycall.settings" -}}
 {{- range $name, $value := . }}
-{{ $name }} = {{ if and (kindIs "float64" $value) (eq (floor $value) $value) }}{{ int64 $value }}{{ else }}{{ toJson $value }}{{ end }}
+{{- if kindIs "invalid" $value }}
+{{- fail (printf "the setting %s is null; leave it out" $name) }}
+{{- end }}
+{{ $name }} = {{ include "polycall.value" $value }}
 {{- end }}
 {{- end -}}
 
-{{/* polycall.toml.  A text of JSON is a text of TOML. */}}
+{{/* Refuses secrets that are written out: a ConfigMap is no place for them. */}}
+{{- define "polycall.checked" -}}
+{{- $named := `(?i)["']?\b(api_keys?|key|secret|client_secret|password|token|authorization|x-api-key|cookie)["']?\s*=\s*(\[[^\]\n]*\]|"[^"\n]*"|'[^'\n]*')` -}}
+{{- range $found := regexFindAll $named . -1 }}
+{{- range regexFindAll `"[^"\n]*"|'[^'\n]*'` (regexReplaceAll `^[^=]*=` $found "") -1 }}
+{{- if not (regexMatch `^["']((?i:bearer|basic) )?(env:|file:|cmd:|["']$)` .) }}
+{{- fail (printf "%s is written out; put it into the Secret and name it: \"env:...\" or \"file:...\"" (regexFind `[\w-]+` $found)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if regexMatch `://[^/@"'\s]*:[^/@"'\s]+@` . }}
+{{- fail "an address has a password in it; put it into the Secret and name it: \"env:...\" or \"file:...\"" }}
+{{- end }}
+{{- . -}}
+{{- end -}}
+
+{{/* polycall.toml. */}}
 {{- define "polycall.config" -}}
+{{- include "polycall.checked" (include "polycall.unchecked" .) -}}
+{{- end -}}
+
+{{- define "polycall.unchecked" -}}
 [server]
 host = "0.0.0.0"
 port = 8080
@@ -70,21 +108,27 @@ enabled = false
 {{- else }}
 runtime = {{ .Values.sandbox.tier | toJson }}
 {{- end }}
-{{ range $name, $provider := .Values.providers }}
+{{ $variables := dict }}
+{{- range $name, $provider := .Values.providers }}
 [providers.{{ $name }}]
 {{- if $provider.secretKey }}
-api_key = "env:{{ include "polycall.providerVariable" $name }}"
+{{- $variable := include "polycall.providerVariable" $name }}
+{{- if hasKey $variables $variable }}
+{{- fail (printf "the providers %s and %s would share the variable %s; name one of them otherwise" (get $variables $variable) $name $variable) }}
+{{- end }}
+{{- $_ := set $variables $variable $name }}
+api_key = "env:{{ $variable }}"
 {{- end }}
 {{- include "polycall.settings" $provider.settings }}
 {{ end }}
 {{- range $name, $route := .Values.models }}
-[models.{{ toJson $name }}]
-route = {{ toJson $route }}
+[models.{{ include "polycall.value" $name }}]
+route = {{ include "polycall.value" $route }}
 {{ end }}
 {{- range $number, $key := .Values.keys }}
 [[keys]]
 key = "env:{{ include "polycall.keyVariable" $number }}"
-name = {{ toJson $key.name }}
+name = {{ include "polycall.value" $key.name }}
 {{- include "polycall.settings" $key.settings }}
 {{ end }}
 {{- with .Values.extraConfig }}
