@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -119,6 +122,13 @@ class Serving(Listing):
     """Takes jobs and generations, too; each answer has an id of its own."""
 
     seen: ClassVar[list[tuple[str, Any]]] = []
+
+    def do_GET(self) -> None:
+        if "/events" in self.path:
+            events = [{"id": f"ftevent-{n}"} for n in (1, 2)]
+            self.answer({"object": "list", "data": events})
+        else:
+            super().do_GET()
 
     def do_POST(self) -> None:
         if self.path == "/v1/files":
@@ -258,3 +268,35 @@ def test_an_answer_at_the_provider_is_continued_by_its_own_key(serving: Gateway)
     assert serving.request("POST", "/v1/responses", body).status == 200
     body["previous_response_id"] = "resp_made_elsewhere"
     assert serving.request("POST", "/v1/responses", body, key=OTHER_KEY).status == 200
+
+
+def test_the_events_of_a_job_are_its_makers(serving: Gateway) -> None:
+    mine, _ = files_of(serving)
+    body = {"model": "m", "training_file": mine}
+    job = serving.request("POST", "/v1/fine_tuning/jobs", body, headers=OPENAI).json()["id"]
+    path = f"/v1/fine_tuning/jobs/{job}/events?limit=2"
+    events = serving.request("GET", path, headers=OPENAI).json()["data"]
+    assert [event["id"] for event in events] == ["ftevent-1", "ftevent-2"]
+    assert serving.request("GET", path, key=OTHER_KEY, headers=OPENAI).status == 404
+
+
+def test_a_file_is_its_makers_until_it_is_deleted(serving: Gateway) -> None:
+    """However old it is: what nobody made would be everybody's."""
+    mine, _ = files_of(serving)
+    with closing(sqlite3.connect(serving.folder / "polycall.db")) as database:
+        (created,) = database.execute(
+            "SELECT created FROM states WHERE id = ?", (f"owned:openai:{mine}",)
+        ).fetchone()
+        assert created > time.time() + 10**9
+        assert serving.request("DELETE", f"/v1/files/{mine}", headers=OPENAI).status == 200
+        left = database.execute("SELECT 1 FROM states WHERE id = ?", (f"owned:openai:{mine}",))
+        assert left.fetchall() == []
+
+
+def test_a_key_in_the_address_goes_to_no_keeper_of_an_answer(serving: Gateway) -> None:
+    body = {"model": "openai/m", "input": "x"}
+    name = serving.request("POST", "/v1/responses", body).json()["id"]
+    Listing.targets.clear()
+    path = f"/v1/responses/{name}/input_items?limit=2&key={KEY}"
+    serving.request("GET", path, key=None)
+    assert Listing.targets == [f"/v1/responses/{name}/input_items?limit=2"]

@@ -21,6 +21,7 @@ class Ready:
         self.secrets: list[bytes] = []
         self.refused = None
         self.sending_since = 0.0
+        self.route = self
 
     async def receive(self) -> Any:
         self._left -= 1
@@ -37,6 +38,9 @@ class Ready:
         return frame
 
     def see(self, frame: Any) -> None: ...
+
+    def resumable(self, frame: Any) -> str:
+        return ""
 
     def clean(self, frame: Any) -> Any:
         return frame
@@ -55,7 +59,7 @@ async def test_s16_frames_of_a_session_that_wait_leave_others_their_turn(way: st
     other: Any = Ready(0)
     client: Any = Ready(5_000) if way == "up" else Never(0)
     provider: Any = Provider(5_000) if way == "down" else Never(0)
-    relay = Relay(other, client, provider, other, send_s=9)
+    relay = Relay(other, client, provider, other, send_s=9, note_handle=other)
     turns = 0
 
     async def live() -> None:

@@ -1,5 +1,7 @@
 """What a request names at a provider is found however it is written, and whose it is, noted."""
 
+# pyright: basic, reportPrivateUsage=false
+
 from __future__ import annotations
 
 import json
@@ -76,7 +78,7 @@ def test_the_quick_look_finds_no_less_than_there_is(name: str, dialect: str) -> 
 
 
 def test_words_and_texts_name_nothing() -> None:
-    said = {"input": 'the previous "file_id" in a container', "profile": {"id": "x"}}
+    said = {"input": 'the previous "file_id" in a container', "profile": {"identity": "x"}}
     names = named_resources._NAMES[RESPONSES]
     assert not names.may_stand_in(json.dumps(said).encode())
     assert not names.may_stand_in(json.dumps({"input": "\u001b[0m <b>"}).encode())
@@ -223,17 +225,18 @@ def test_a_jobs_field_is_no_file_for_its_letters(name: str) -> None:
 @pytest.mark.parametrize("dialect", [RESPONSES, "gemini-interactions"])
 async def test_an_answer_that_its_provider_stores_has_a_maker(*, keeps: bool, dialect: str) -> None:
     """Whether or not the gateway keeps answers of its own."""
-    noted: list[tuple[str, ...]] = []
+    noted: list[tuple[Any, ...]] = []
 
-    async def note(*given: str) -> None:
+    async def note(*given: Any) -> None:
         noted.append(given)
 
     services: Any = SimpleNamespace(
         server=SimpleNamespace(keep_answers=keeps),
         items=SimpleNamespace(note_place=note),
-        owned=SimpleNamespace(note_maker=note),
+        owned=SimpleNamespace(note_makers=note),
     )
     attempt: Any = SimpleNamespace(
+        named=frozenset(),
         dialect=SimpleNamespace(NAME=dialect),
         target=SimpleNamespace(provider=SimpleNamespace(name="p"), model="m"),
     )
@@ -241,8 +244,8 @@ async def test_an_answer_that_its_provider_stores_has_a_maker(*, keeps: bool, di
         noted.clear()
         fields = read_fields(b'{"model":"m","input":"x"' + store + b"}", dialect)
         earlier = EarlierAnswers(fields, dialect, "mine")
-        await earlier.note_place(attempt, services, b'{"id":"resp_1"}')
-        assert noted.count(("mine", "p", "resp_1")) == number
+        await earlier.note_made(attempt, services, b'{"id":"resp_1"}')
+        assert noted.count(("mine", "p", ["resp_1"])) == number
         assert len(noted) == number * (1 + keeps)
 
 
@@ -252,10 +255,10 @@ async def test_a_translated_answer_that_breaks_off_has_a_maker(
     """Its client has read the id by then, and the provider may have stored it."""
     noted: list[Any] = []
 
-    async def note_place(attempt: Any, services: Any, name: str) -> None:
-        noted.append((attempt, name))
+    async def note_made(attempt: Any, services: Any, name: str, made: list[str]) -> None:
+        noted.append((attempt, name, made))
 
-    earlier = SimpleNamespace(note_place=note_place)
+    earlier = SimpleNamespace(note_made=note_made)
     dialect = SimpleNamespace(NAME="gemini-interactions", FACTS=SimpleNamespace(heartbeat=b""))
     asked: Any = SimpleNamespace(earlier=earlier, dialect=dialect, model="m")
     request: Any = SimpleNamespace(id="req_1", started=False)
@@ -271,7 +274,7 @@ async def test_a_translated_answer_that_breaks_off_has_a_maker(
     monkeypatch.setattr(stream, "_run", broken)
     with pytest.raises(TruncatedError):
         await stream.run(SimpleNamespace())  # pyright: ignore[reportArgumentType]
-    assert noted == [("here", "v1_theirs")]
+    assert noted == [("here", "v1_theirs", [])]
 
 
 @pytest.mark.parametrize("is_first", [True, False])

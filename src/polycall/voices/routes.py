@@ -32,6 +32,8 @@ class ClientRoute(Struct, frozen=True):
     | `model_at` | the fields of the first frame that lead to the model's name; else `?model=` |
     | `marks` | a frame that says what was used, or that a reply is over, has one of these texts |
     | `protocol` | the sub-protocol that is spoken, where a client asks for one |
+    | `resumes_at` | the fields of the first frame that lead to the session that it goes on with |
+    | `handle_at` | the fields of a provider's frame that lead to what names this session |
     """
 
     codec: CodecName
@@ -40,6 +42,8 @@ class ClientRoute(Struct, frozen=True):
     model_at: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     protocol: str = ""
+    resumes_at: tuple[str, ...] = ()
+    handle_at: tuple[str, ...] = ()
 
     def model(self, frame: JSON) -> str:
         """The model that a first frame names; empty where it names none."""
@@ -59,13 +63,36 @@ class ClientRoute(Struct, frozen=True):
         found: JSON = frame
         for field in self.model_at:
             for name in found:
-                if name != field and name.casefold().replace("_", "") == field:
+                if name != field and _is_field(name, field):
                     return name
             inner: Any = found.get(field)
             if not isinstance(inner, dict):
                 break
             found = inner  # pyright: ignore[reportUnknownVariableType]
         return ""
+
+    def resumes(self, frame: JSON) -> list[str]:
+        """The earlier sessions that a first frame goes on with, however their fields are spelt."""
+        found: list[JSON] = [frame]
+        for name in self.resumes_at:
+            values = [each[field] for each in found for field in each if _is_field(field, name)]
+            if name == self.resumes_at[-1]:
+                return [value for value in values if isinstance(value, str)]
+            found = [value for value in values if isinstance(value, dict)]
+        return []
+
+    def resumable(self, frame: str | bytes) -> str:
+        """By what the session can be gone on with, as a frame of the provider says it."""
+        text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
+        if not self.handle_at or f'"{self.handle_at[-1]}"' not in text:
+            return ""
+        try:
+            found: Any = jsontext.decode(text)
+            for name in self.handle_at:
+                found = found[name]
+        except (ValueError, KeyError, TypeError):
+            return ""
+        return found if isinstance(found, str) else ""
 
     def to_provider(self, frame: bytes, asked: str, model: str) -> bytes:
         """A later frame, in which clients may repeat the model by the name that they asked for.
@@ -135,6 +162,8 @@ _GEMINI = ClientRoute(
     "gemini",
     model_at=("setup", "model"),
     marks=('"usageMetadata"', '"turnComplete"', '"toolCall"'),
+    resumes_at=("setup", "sessionResumption", "handle"),
+    handle_at=("sessionResumptionUpdate", "newHandle"),
 )
 
 ROUTES: dict[str, ClientRoute] = {
@@ -142,6 +171,11 @@ ROUTES: dict[str, ClientRoute] = {
     "/v1/live/sessions": _LIVE,
     **{_GOOGLE.format(version): _GEMINI for version in ("v1", "v1beta", "v1alpha")},
 }
+
+
+def _is_field(name: str, field: str) -> bool:
+    """Whether some servers take a name for the field's."""
+    return name.casefold().replace("_", "") == field.casefold()
 
 
 def key_of(protocols: str) -> str:

@@ -34,6 +34,7 @@ from polycall.gateway.catalogue.token_counts import (
 )
 from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.generation.generations import check_allowed
+from polycall.gateway.generation.named_resources import check_body
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import Headers, header_value, send_json
 from polycall.gateway.http.request import GatewayRequest
@@ -106,7 +107,11 @@ class CountEndpoint:
         request, _ = carried.holding(request).for_target(target.provider.name, target.model)
         del data, body, carried
         asked = await run(_counting, target, request, gateway_request.headers)
-        tokens = None if asked is None else await self._by_provider(target, *asked)
+        tokens = None
+        if asked is not None:
+            sent = asked[1].body
+            await check_body(owner.id, target.provider.name, asked[0], sent, self._services)
+            tokens = await self._by_provider(target, *asked)
         source = _ESTIMATE if tokens is None else _BY_PROVIDER
         if tokens is None:
             tokens = await run(estimate, request)

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Awaitable
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from polycall._support import jsontext
 from polycall.embeddings.calls import native_url
@@ -107,7 +106,9 @@ class ForwardRunner(AttemptRunner):
         asked, target = self._asked, attempt.target
         check_takes(target.provider, asked.path)
         if asked.fields is not None:
-            await check_body(asked.owner_id, attempt, asked.fields.body, self._services)
+            dialect = attempt.dialect.NAME
+            body = asked.fields.body
+            await check_body(asked.owner_id, target.provider.name, dialect, body, self._services)
         if asked.stream is not None:
             if self._has_sent:
                 raise UnsupportedError(
@@ -226,12 +227,6 @@ def check_resource(owner: Any, provider: str, path: str, *, allows_unpriced: boo
             f"the key {owner.name!r} has limits, and what a job costs is not known before it is "
             'over; under [limits]: unpriced = "allow"'
         )
-
-
-def passed_query(gateway_request: GatewayRequest) -> str:
-    """What a provider gets of the query: all but the client's own key."""
-    asked = parse_qsl(gateway_request.query.decode("latin-1"), keep_blank_values=True)
-    return urlencode([(name, value) for name, value in asked if name != "key"])
 
 
 def resource_of(path: str) -> str:

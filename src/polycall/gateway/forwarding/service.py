@@ -25,7 +25,7 @@ from polycall.gateway.generation.generations import Generations, check_allowed
 from polycall.gateway.generation.request_record import RequestRecord
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import base_headers, send_json
-from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.http.request import GatewayRequest, passed_query
 from polycall.gateway.passthrough.request import Fields, read_fields
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.services import GatewayServices
@@ -125,7 +125,7 @@ class Forwarding:
         provider = forward.chosen_provider(gateway_request, self._services)
         forward.check_resource(owner, provider, route.path, allows_unpriced=self._allows_unpriced)
         await self._check_owned(owner, provider, forward.resource_of(route.path))
-        query = forward.passed_query(gateway_request)
+        query = passed_query(gateway_request)
         path = f"{route.path}?{query}" if query else route.path
         method = gateway_request.method
         asked = ForwardAsked("", path, method=method)
@@ -174,7 +174,7 @@ class Forwarding:
             run = partial(self._services.heavy.run, provider)
             if resources:
                 found = await run(len(data), forward.list_of, data)
-                data = await self._of_owner(record.owner, resources, asked.method, data, found)
+                data = await self._of_owner(record.owner, resources, asked, data, found)
             usage = await run(len(data), usage_in, data)
             await self._send_whole(record, answer, data, usage)
             return
@@ -184,12 +184,13 @@ class Forwarding:
         await forward.pass_on(http, gateway_request)
 
     async def _of_owner(
-        self, owner: Owner, provider: str, method: str, data: bytes, found: Any
+        self, owner: Owner, provider: str, asked: ForwardAsked, data: bytes, found: Any
     ) -> bytes:
         """Note what a key has made; of a list, leave what is the key's own.
 
-        `found` is what the data says.
+        `found` is what the data says.  What is listed of one job is its maker's.
         """
+        method = asked.method
         if not isinstance(found, dict):
             return data
         fields: JSON = found  # pyright: ignore[reportUnknownVariableType]
@@ -198,9 +199,13 @@ class Forwarding:
             for name in ("id", "output_file_id", "error_file_id"):
                 await self._keep(owner, provider, fields.get(name))
             return data
+        if method == "DELETE":
+            if fields.get("deleted") is True:
+                await self._owned.forget(provider, str(fields.get("id")))
+            return data
         for name in ("output_file_id", "error_file_id"):
             await self._keep(owner, provider, fields.get(name))
-        if not isinstance(listed, list):
+        if not isinstance(listed, list) or forward.resource_of(asked.path):
             return data
         items: list[Any] = listed  # pyright: ignore[reportUnknownVariableType]
         entries = [cast("JSON", each) for each in items if isinstance(each, dict)]

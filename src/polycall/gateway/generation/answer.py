@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -31,7 +31,9 @@ from polycall.gateway.http.replies import (
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import report_failure
 from polycall.gateway.passthrough.call_counter import in_parts
+from polycall.gateway.passthrough.made_resources import MadeResources
 from polycall.gateway.passthrough.model_name import NamedStream, named_as_asked
+from polycall.gateway.passthrough.stream import frames_with
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.carried import Origin
 from polycall.gateway.state.carrier import marks_calls
@@ -88,8 +90,8 @@ async def _send_plain(
         body = plain.body
         account.calls = plain.calls
         headers.extend(upstream_headers(plain.http.headers))
-        if client_request.earlier.is_referring:
-            await client_request.earlier.note_place(attempt, services, body)
+        made = await _made_in(body, client_request, services)
+        await client_request.earlier.note_made(attempt, services, body, made)
         if attempt.asked and (mark := attempt.dialect.FACTS.model_mark):
             body = named_as_asked(body, mark, attempt.asked)
     else:
@@ -106,17 +108,27 @@ async def _send_plain(
         # What was asked for can be asked for again; the header says what answered.
         named = replace(dated(response), model=client_request.model)
         rendered = client_request.dialect.render_response(named, echoed)
+        body = jsontext.encode_bytes(rendered)
         if is_kept:
             await client_request.earlier.keep(services, rendered)
         else:
-            await client_request.earlier.note_place(attempt, services, response.id)
-        body = jsontext.encode_bytes(rendered)
+            made = await _made_in(body, client_request, services)
+            await client_request.earlier.note_made(attempt, services, response.id, made)
     usage = attempt.priced(account.usage)
     account.cost = services.costs.known(attempt.target.provider, attempt.target.model, usage)
     account.reckoned = account.usage
     if account.cost is not None:
         headers.append((b"polycall-cost-usd", f"{account.cost:f}".encode()))
     await send_json(gateway_request, 200, body, headers)
+
+
+async def _made_in(
+    body: bytes, client_request: ClientRequest, services: GatewayServices
+) -> Iterable[str]:
+    """What a whole answer says that its provider keeps."""
+    made = MadeResources(client_request.dialect.NAME)
+    await services.heavy.run(client_request.owner_id, len(body), made.in_body, body)
+    return made.ids
 
 
 def _may_be_marked(client_request: ClientRequest, attempt: Attempt, response: Response) -> bool:
@@ -193,6 +205,7 @@ class _Stream:
         self._is_kept = False  # whether the client may refer to the answer's items
         self._is_theirs = False  # whether its provider may keep it for the client
         self._their_name = ""  # by which the provider knows it, until that is noted
+        self._made = MadeResources(client_request.dialect.NAME)  # and what came with it
         self._names: NamedStream | None = None  # of a stream that is passed on
         self._is_reading = False  # a long event, in a thread
         self._has_last = False  # the latest events end the answer, and something has to be kept
@@ -259,7 +272,7 @@ class _Stream:
         assert observer is not None
         data, streaming.data = streaming.data, b""
         attempt = streaming.attempt
-        await self._client_request.earlier.note_place(attempt, self._services, data)
+        await self._client_request.earlier.note_made(attempt, self._services, data)
         if attempt.asked and observer.is_sse and attempt.dialect.FACTS.model_mark:
             self._names = NamedStream(attempt.dialect.FACTS.model_mark, attempt.asked)
             data = self._names.feed(data)
@@ -279,6 +292,7 @@ class _Stream:
                 raise
             if self._names is not None:
                 data = self._names.feed(data)
+        await self._note_theirs()
         await gateway_request.send_body(data)
 
     def _take_passed(self, chunk: bytes) -> Awaitable[None] | None:
@@ -408,9 +422,11 @@ class _Stream:
 
     async def _note_theirs(self) -> None:
         name, self._their_name = self._their_name, ""
-        attempt = self._account.attempt
-        if name and attempt is not None:
-            await self._client_request.earlier.note_place(attempt, self._services, name)
+        attempt, streaming = self._account.attempt, self._streaming
+        observer = None if streaming is None else streaming.observer
+        made = (self._made if observer is None else observer.made).taken()
+        if (name or made) and attempt is not None:
+            await self._client_request.earlier.note_made(attempt, self._services, name, made)
 
     def _encode(self, events: list[Event]) -> bytes:
         encoder, embedder, account = self._encoder, self._embedder, self._account
@@ -432,7 +448,11 @@ class _Stream:
             if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
                 account.calls += 1
             pieces.append(encoder.feed(event if embedder is None else embedder.event(event)))
-        return b"".join(pieces)
+        data = b"".join(pieces)
+        if self._is_theirs:
+            for start, end in frames_with(self._made.marks, data, b"\n\n"):
+                self._made.in_frame(data[start:end])
+        return data
 
     def _report(self, error: PolycallError) -> None:
         """Note that an answer which had begun ended by this."""

@@ -40,6 +40,7 @@ class Attempt(Struct, frozen=True):
     service_tier: str = ""  # that was asked for
     passed: Fields | None = None  # what is passed on, but for what is ours
     asked: bytes = b""  # the model's name as JSON, where a passed answer names another
+    named: frozenset[str] = frozenset()  # what the request names at its provider
 
     def refused(self, error: PolycallError) -> Refused | None:
         """What a refusal of this request asks to change; `None` where it asks for nothing."""

@@ -275,7 +275,7 @@ class AttemptRunner:
     async def _try(self, target: Target) -> WholeAnswer | StreamedAnswer:
         asked = self._client_request
         attempt = await asked.attempt(target, self._services)
-        await check_named(asked.owner_id, attempt, self._services)
+        attempt = await check_named(asked.owner_id, attempt, self._services)
         trace = self._gateway_request.trace
         if trace is not None:
             headers = trace.attempt(target.provider.name, target.model, attempt.http.headers)

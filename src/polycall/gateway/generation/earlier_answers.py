@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -135,24 +135,37 @@ class EarlierAnswers:
         else:
             await services.items.keep(self._owner_id, self.references(), response)
 
-    async def note_place(
-        self, attempt: Attempt, services: GatewayServices, named: str | bytes
+    async def note_made(
+        self,
+        attempt: Attempt,
+        services: GatewayServices,
+        named: str | bytes,
+        made: Iterable[str] = (),
     ) -> None:
-        """Note whose an answer is that its provider may keep, and where it may be asked for again.
+        """Note whose an answer is that its provider may keep, and what was made with it.
 
-        `named` is the answer's id, or bytes that begin with it.
+        `named` is the answer's id, or bytes that begin with it; `made` are ids of items and files.
         """
-        if self._dialect != attempt.dialect.NAME or not self._may_be_stored:
+        if self._dialect != attempt.dialect.NAME:
             return
-        name = id_in(named) if isinstance(named, bytes) else named
-        if name:
-            owner, provider = self._owner_id, attempt.target.provider.name
-            if self.wants_kept(services):
+        owner, provider = self._owner_id, attempt.target.provider.name
+        makes = [] if self.is_referring and not self._may_be_stored else list(made)
+        if self._may_be_stored or self._begins_thread:
+            name = id_in(named) if isinstance(named, bytes) else named
+            if name and self.is_referring and self.wants_kept(services):
                 await services.items.note_place(owner, name, provider, attempt.target.model)
+            makes.append(name)
+        # What the request itself names was made before, and perhaps elsewhere.
+        if makes := [each for each in makes if each and each not in attempt.named]:
             try:
-                await services.owned.note_maker(owner, provider, name)
+                await services.owned.note_makers(owner, provider, makes)
             except StoreError:
                 logger.exception("the maker of an answer was not noted")
+
+    @property
+    def _begins_thread(self) -> bool:
+        """Whether Anthropic holds the conversation, under the answer's id."""
+        return self._dialect == "anthropic" and bool(self._fields.value("thread"))
 
     def echoed(self, request: Request | None, *, is_kept: bool) -> Request | None:
         """The parsed request, as an answer that is kept here repeats it."""

@@ -1,8 +1,8 @@
 """What is kept at a provider and a request names: another key's is not this one's.
 
 The provider knows one account, and would give a model any file or conversation that is in it.
-What was noted for another key when it was made is refused: files, jobs, and whole answers.  Of what
-was made elsewhere, and of single items of answers (`item_reference`), nothing is known.
+What was noted for another key when it was made is refused: files, jobs, answers and their items,
+containers, spoken answers.  Of what was made elsewhere nothing is known.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import re
 from collections.abc import Sequence
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from polycall.errors import MalformedRequestError, NotFoundError, RequestTooLargeError
 from polycall.gateway.generation.attempt import Attempt
+from polycall.gateway.passthrough.made_resources import ID_CHARS_MIN
 from polycall.gateway.processes.heavy_work import LONG_BYTES
 from polycall.gateway.services import GatewayServices
 
-_NAMED_MAX = 500
+_NAMED_MAX = 5000
 _PIECE_BYTES = 256 * 1024
 _NAME_BYTES_MAX = 64  # of a name with its quotes
 _has_escape = re.compile(rb"\\u(?:00[4-7]|017[fF])").search  # a letter of a name may be one
@@ -30,6 +33,7 @@ class _Names:
     """
 
     def __init__(self, *names: str) -> None:
+        self.has_ids = "id" in names  # where what has an id may stand for what has the same one
         text = "|".join(names).replace("_", "_?")
         self.is_one = re.compile(text).fullmatch
         loose = text.replace("s", "(?:s|\u017f)").encode()
@@ -64,47 +68,50 @@ class _Names:
 
 _FILES = ("file_id", "file_ids")
 _NAMES: dict[str, _Names] = {
-    "openai-chat": _Names(*_FILES),
+    "openai-chat": _Names(*_FILES, "audio"),
     "openai-responses": _Names(
         *_FILES,
-        *("previous_response_id", "conversation", "container", "container_id"),
-        *("vector_store_id", "vector_store_ids"),
+        *("previous_response_id", "comparison_response_id", "id"),
+        *("conversation", "container", "container_id", "vector_store_id", "vector_store_ids"),
     ),
+    "anthropic": _Names(*_FILES, "container", "previous_message_id"),
     "gemini-interactions": _Names("previous_interaction_id"),
 }
 
 
-async def check_named(owner: str, attempt: Attempt, services: GatewayServices) -> None:
-    """Raise `NotFoundError` where the body names what another key has made."""
+async def check_named(owner: str, attempt: Attempt, services: GatewayServices) -> Attempt:
+    """Raise `NotFoundError` where the body names what another key has made; note what it names."""
     names = _NAMES.get(attempt.dialect.NAME)
-    if names is None:
-        return
-    fields = attempt.passed
+    fields, body = attempt.passed, attempt.http.body
+    if names is None or not body:
+        return attempt
     if fields is None:
-        await check_body(owner, attempt, attempt.http.body, services)
+        named = await services.heavy.run(owner, len(body), names.found_in, body)
+    elif fields.size < LONG_BYTES:
+        named = fields.found_by(names.found_in)
     else:
-        if fields.size < LONG_BYTES:
-            named = fields.found_by(names.found_in)
-        else:
-            named = await services.heavy.run(owner, fields.size, fields.found_by, names.found_in)
-        if named:
-            await _check(owner, attempt, named, services)
+        named = await services.heavy.run(owner, fields.size, fields.found_by, names.found_in)
+    if not named:
+        return attempt
+    await _check(owner, attempt.target.provider.name, named, services)
+    return replace(attempt, named=frozenset(named))
 
 
-async def check_body(owner: str, attempt: Attempt, body: bytes, services: GatewayServices) -> None:
-    """The same of a body that is made when it is sent."""
-    names = _NAMES.get(attempt.dialect.NAME)
+async def check_body(
+    owner: str, provider: str, dialect: str, body: bytes, services: GatewayServices
+) -> None:
+    """The same of a body that is no generation."""
+    names = _NAMES.get(dialect)
     if names is not None and body:
         named = await services.heavy.run(owner, len(body), names.found_in, body)
-        await _check(owner, attempt, named, services)
+        await _check(owner, provider, named, services)
 
 
 async def _check(
-    owner: str, attempt: Attempt, named: Sequence[str], services: GatewayServices
+    owner: str, provider: str, named: Sequence[str], services: GatewayServices
 ) -> None:
     if len(named) > _NAMED_MAX:
         raise RequestTooLargeError(f"the request names {len(named)} things, over {_NAMED_MAX}")
-    provider = attempt.target.provider.name
     other = await services.owned.first_of_others(owner, provider, named)
     if other is not None:
         raise NotFoundError(f"this key has made nothing that is called {other[:100]!r}")
@@ -130,6 +137,8 @@ def named_in(body: bytes, names: _Names) -> list[str]:
             folded = name.casefold()
             if folded == "id" and isinstance(value, str):
                 ids.append(value)
+                if names.has_ids and len(value) >= ID_CHARS_MIN:
+                    found[value] = None
             elif is_one(folded):
                 several = cast("list[Any]", value if isinstance(value, list) else [value])
                 for each in several:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from urllib.parse import parse_qsl, urlencode
 
 from polycall.errors import MalformedRequestError, OverloadedError, UpstreamTimeoutError
 
@@ -413,3 +414,9 @@ def header_flag(gateway_request: GatewayRequest, name: bytes) -> bool:
         text = value[:60].decode("latin-1")
         raise MalformedRequestError(f"expected true or false, got {text!r}", path=name.decode())
     return word == b"true"
+
+
+def passed_query(gateway_request: GatewayRequest) -> str:
+    """What a provider gets of the query: all but the client's own key."""
+    asked = parse_qsl(gateway_request.query.decode("latin-1"), keep_blank_values=True)
+    return urlencode([(name, value) for name, value in asked if name != "key"])

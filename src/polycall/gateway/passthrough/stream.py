@@ -15,6 +15,7 @@ import msgspec
 from polycall._support.json_weight import LONG_BYTES
 from polycall.errors import PolycallError
 from polycall.gateway.passthrough.call_counter import CallCounter, in_events
+from polycall.gateway.passthrough.made_resources import MadeResources
 from polycall.ir import Event, ResponseEnd, ResponseStart, Usage
 from polycall.translation.sse import EVENT_BYTES_MAX, too_large
 from polycall.translation.wire import Decoder, Dialect
@@ -45,6 +46,7 @@ class Observer:
         self._decoder.event_bytes_max = self._event_bytes_max = event_bytes_max
         self._marks = dialect.FACTS.stream_marks
         self._counter = CallCounter(dialect)
+        self.made = MadeResources(dialect.NAME)
         self._hides_usage = hides_usage
         self._passes_whole = hides_usage or passes_whole  # frames go on when they are whole
         self.is_sse = is_sse
@@ -98,6 +100,8 @@ class Observer:
         """Watch whole frames; gives what is passed of them."""
         self._latest = whole if len(whole) <= LONG_BYTES else b""
         self.calls += self._counter.in_frames(whole, self._break)
+        for start, end in frames_with(self.made.marks, whole, self._break):
+            self.made.in_frame(whole[start:end])
         passed: list[bytes] = []
         place = 0
         for start, end in self._frames_to_read(whole):

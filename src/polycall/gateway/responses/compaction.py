@@ -31,6 +31,7 @@ from polycall.gateway.responses.records import error_of
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.conversations import whole_item
 from polycall.gateway.state.summaries import PROMPT
+from polycall.gateway.state.unknown_past import refuse_unknown_names
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.sse import encode_sse
@@ -56,6 +57,7 @@ class Compaction:
         """Answer `POST /v1/responses/compact`."""
         server = self._services.server
         resolved = await self._services.items.resolved(owner.id, body, server.body_bytes_max)
+        refuse_unknown_names(resolved, "openai-responses")
         items = _listed(resolved.get("input"))
         if not items or not isinstance(body.get("model"), str):
             raise MalformedRequestError("a model and what to compact are needed", path="input")
@@ -93,6 +95,7 @@ class Compaction:
         body = client_request.body()
         client_request.know(body)
         resolved = await self._services.items.resolved(owner.id, body, server.body_bytes_max)
+        refuse_unknown_names(resolved, "openai-responses")
         items = _listed(resolved.get("input"))[:-1]
         if not items:
             raise MalformedRequestError("there is nothing to compact", path="input")

@@ -19,7 +19,7 @@ from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import header_value, send_json
-from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.http.request import GatewayRequest, passed_query
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.responses.background import BackgroundResponses
 from polycall.gateway.responses.compaction import Compaction
@@ -185,7 +185,7 @@ async def _input_items(
     bytes_max = routes.services.server.body_bytes_max
     items = await routes.services.items.input_items(owner.id, match[1], bytes_max)
     if items is None:
-        query = gateway_request.query.decode("latin-1")
+        query = passed_query(gateway_request)
         theirs = await ask_keeper(
             routes.services, owner.id, match[1], action="input_items", query=query
         )

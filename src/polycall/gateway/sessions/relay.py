@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import KW_ONLY, dataclass
 from itertools import count
 from typing import Any, NoReturn
@@ -34,6 +34,7 @@ class Relay:
     meter: Meter
     _: KW_ONLY
     send_s: float  # a provider that takes no frame for so long is given up
+    note_handle: Callable[[str], Awaitable[None]]  # by which the session may be gone on with
 
     def __post_init__(self) -> None:
         self._secrets = [secret.decode() for secret in self.request.secrets]
@@ -78,6 +79,8 @@ class Relay:
                 await asyncio.sleep(0)
             frame = await self.provider.receive()
             meter.see(frame)
+            if handle := meter.route.resumable(frame):
+                await self.note_handle(handle)
             if meter.refused is not None:
                 refused = meter.refused
                 raise for_client(refused, meter.target, request.id) from refused

@@ -8,10 +8,12 @@ and refusals are frames.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import math
 import time
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
@@ -25,6 +27,7 @@ from polycall.errors import (
     OverloadedError,
     PolycallError,
     RequestError,
+    StoreError,
     UpstreamConnectionError,
     UpstreamError,
     UpstreamTimeoutError,
@@ -132,6 +135,7 @@ class Sessions:
             await self._accept(session)
             body = await _first_frame(socket)
             session.model = route.model(body)
+            session.resumes = [_handle_id(each) for each in route.resumes(body)]
             if other := route.misspelt(body):
                 raise InvalidRequestError(
                     f"{other!r} is another field's name to some servers; leave it out", param=other
@@ -148,7 +152,9 @@ class Sessions:
                 await self._accept(session)
             meter = session.meter = self._meter(session, target, voice)
             relay = session.relay = Relay(
-                request, socket, provider, meter, send_s=self.services.server.body_s
+                *(request, socket, provider, meter),
+                send_s=self.services.server.body_s,
+                note_handle=partial(self._note_handle, owner.id, target.provider.name),
             )
         except BaseException:
             await provider.close()
@@ -191,6 +197,10 @@ class Sessions:
         last: PolycallError | None = None
         for target in targets[: self.services.server.attempts]:
             voice = _voice(target, session.route)
+            provider = target.provider.name
+            owned = self.services.owned
+            if await owned.first_of_others(session.owner.id, provider, session.resumes):
+                raise NotFoundError("the session to continue is another key's")
             is_priced = voice.price is not None or target.model in target.provider.prices
             await self._session_limits.check_left(session.owner, is_priced=is_priced)
             try:
@@ -232,6 +242,12 @@ class Sessions:
         self.services.router.succeeded(target)
         self.metrics.count_attempt(provider.name, "ok")
         return socket
+
+    async def _note_handle(self, owner: str, provider: str, handle: str) -> None:
+        try:
+            await self.services.owned.note_makers(owner, provider, [_handle_id(handle)])
+        except StoreError:  # the session goes on without
+            logger.exception("whose a session is was not noted")
 
     # The end
 
@@ -301,6 +317,7 @@ class _Session:
         self.owner: Owner = ANYBODY
         self.is_known = False
         self.model = ""
+        self.resumes: list[str] = []  # sessions before it
         self.target: Target | None = None
         self.attempts = 0
         self.meter: Meter | None = None
@@ -340,6 +357,11 @@ class _Session:
                     await self.socket.send(frame)
             except (TimeoutError, SocketClosed):
                 pass  # the close says it, if anything does
+
+
+def _handle_id(handle: str) -> str:
+    """A handle as it is noted: some are long, and all are secrets."""
+    return "session_" + hashlib.sha256(handle.encode("utf-8", "replace")).hexdigest()
 
 
 def _model_of(request: GatewayRequest) -> str:

@@ -13,11 +13,15 @@ _INSERT_ROW = (
     f"INSERT INTO ledger ({_COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))}) "  # noqa: S608 - constant names
     "ON CONFLICT (id) DO NOTHING"
 )
-_SAVE_STATE = (
+_ADD_STATE = (
     "INSERT INTO states (id, owner, created, value) VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (owner, id) DO UPDATE SET created = excluded.created, value = excluded.value"
+    "ON CONFLICT (owner, id) DO NOTHING"
+)
+_SAVE_STATE = _ADD_STATE.replace(
+    "NOTHING", "UPDATE SET created = excluded.created, value = excluded.value"
 )
 _MARKS_MAX = 500
+AGELESS = 1e12  # as the time of a value that no age removes
 LOADED_BYTES_MAX = 32 * 1024 * 1024  # of kept values, at once
 
 
@@ -48,6 +52,12 @@ def save_states(owner: str, values: Mapping[str, bytes], now: float) -> Operatio
     """Keep values, in the place of older ones."""
     rows = [(state_id, owner, now, value) for state_id, value in values.items()]
     yield Query(_SAVE_STATE, rows, is_many=True)
+
+
+def add_states(owner: str, values: Mapping[str, bytes], created: float) -> Operation[None]:
+    """Keep values where there are none of their names."""
+    rows = [(state_id, owner, created, value) for state_id, value in values.items()]
+    yield Query(_ADD_STATE, rows, is_many=True)
 
 
 def replace_state(owner: str, state_id: str, old: bytes, new: bytes, now: float) -> Operation[bool]:

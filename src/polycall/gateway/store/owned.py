@@ -2,49 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
+from polycall.gateway.store.quota import MAKERS
 from polycall.gateway.store.store import Store
-
-_ASKED_MAX = 500
-_MAKER = "maker"
 
 
 class OwnedResources:
-    """Remembers which key made a file or a job, for as long as carried state is kept."""
+    """Remembers which key made what: files and jobs until they are deleted, answers for a time."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def keep(self, owner: str, provider: str, resource: str) -> None:
-        """This key made it; committed when this returns."""
-        await self._store.save_state(owner, _name(provider, resource), b"1")
-        await self.note_maker(owner, provider, resource)
+        """This key made a file or a job; committed when this returns."""
+        name = _name(provider, resource)
+        await self._store.add_states(MAKERS, {name: owner.encode()}, has_age=False)
 
-    async def note_maker(self, owner: str, provider: str, resource: str) -> None:
-        """This key made it, and no other may refer to it."""
-        # By itself, so that no key can have it forgotten by making many.
-        await self._store.save_state(_name(provider, resource), _MAKER, owner.encode())
+    async def forget(self, provider: str, resource: str) -> None:
+        """It is no longer at its provider."""
+        await self._store.delete_states(MAKERS, [_name(provider, resource)])
 
-    async def of(self, owner: str, provider: str, resources: Sequence[str]) -> set[str]:
+    async def note_makers(self, owner: str, provider: str, resources: Iterable[str]) -> None:
+        """This key made these, and no other may refer to them; what has a maker keeps it."""
+        value = owner.encode()
+        names = {_name(provider, each): value for each in resources}
+        await self._store.add_states(MAKERS, names)
+
+    async def of(self, owner: str, provider: str, resources: Iterable[str]) -> set[str]:
         """Those that this key made."""
-        names = {_name(provider, each): each for each in resources}
-        found: set[str] = set()
-        keys = list(names)
-        for start in range(0, len(keys), _ASKED_MAX):
-            known = await self._store.load_states(owner, keys[start : start + _ASKED_MAX])
-            found.update(names[name] for name in known)
-        return found
+        makers = await self._makers(provider, resources)
+        return {name for name, maker in makers.items() if maker == owner}
 
     async def first_of_others(
         self, owner: str, provider: str, resources: Iterable[str]
     ) -> str | None:
         """The first that another key made; what nobody made here is nobody's."""
-        for each in resources:
-            found = await self._store.load_states(_name(provider, each), [_MAKER], may_change=True)
-            if found.get(_MAKER, owner.encode()) != owner.encode():
-                return each
-        return None
+        makers = await self._makers(provider, resources)
+        return next((name for name, maker in makers.items() if maker != owner), None)
+
+    async def _makers(self, provider: str, resources: Iterable[str]) -> dict[str, str]:
+        names = {_name(provider, each): each for each in resources}
+        found = await self._store.load_states(MAKERS, list(names))  # none of them ever changes
+        return {names[name]: maker.decode() for name, maker in found.items()}
 
 
 def _name(provider: str, resource: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from polycall.gateway.store.base import Operation, Query
 
+MAKERS = "makers"  # the owner of what says which key made what: of all keys, and has no bound
 _ROW_BYTES = 200  # that a value takes besides its own
 _LOOKS = 16  # at a key, until it has written as much as it may keep
 
@@ -42,8 +43,9 @@ def kept_bytes(owner: str) -> Operation[int]:
 def owners_above(bytes_max: int) -> Operation[list[str]]:
     """The keys for which more is kept."""
     rows = yield Query(
-        "SELECT owner FROM states GROUP BY owner HAVING SUM(LENGTH(value) + ?) > ?",
-        (_ROW_BYTES, bytes_max),
+        "SELECT owner FROM states WHERE owner <> ? GROUP BY owner "
+        "HAVING SUM(LENGTH(value) + ?) > ?",
+        (MAKERS, _ROW_BYTES, bytes_max),
     )
     return [owner for (owner,) in rows]
 

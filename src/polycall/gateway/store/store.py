@@ -12,7 +12,6 @@ import hashlib
 import logging
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -45,6 +44,7 @@ from polycall.gateway.store.base import (
 )
 from polycall.gateway.store.reading_process import ReadingProcess
 from polycall.gateway.store.sqlite import SQLiteEngine, path_of
+from polycall.gateway.store.state_cache import StateCache
 from polycall.gateway.store.usage import UsageRow, usage
 from polycall.gateway.store.writer import RowWriter, Spool
 
@@ -57,7 +57,6 @@ STATE_DAYS = 30
 DAY_S = 86_400
 PURGE_ROWS = 1000
 PURGE_PAUSE_S = 0.05
-_CACHE_BYTES_MAX = 4 * 1024 * 1024
 UNNAMED = Actor("unnamed")
 
 
@@ -93,7 +92,7 @@ class Store:
         else:
             self.secret = engine.run_now(operations.secret("carrier", secrets.token_bytes(32)))
         self._vault = Vault(self.secret)
-        self._cache = _Cache()
+        self._cache = StateCache()
         self._written = quota.Written()
         self._writer = RowWriter(self._add_rows, spool)
         reader = engine.reader()
@@ -114,6 +113,17 @@ class Store:
         locked = {state_id: self._locked(owner, state_id, value) for state_id, value in pairs}
         await self._write(operations.save_states(owner, locked, time.time()))
         self._written.note(owner, sum(map(len, locked.values())))
+
+    async def add_states(
+        self, owner: str, values: Mapping[str, bytes], *, has_age: bool = True
+    ) -> None:
+        """Keep values where there are none of their names; they are committed when this returns.
+
+        What has no age stays until it is deleted.
+        """
+        locked = {name: self._vault.lock(owner, name, value) for name, value in values.items()}
+        created = time.time() if has_age else operations.AGELESS
+        await self._write(operations.add_states(owner, locked, created))
 
     def _locked(self, owner: str, state_id: str, value: bytes) -> bytes:
         self._cache.put((owner, state_id), value)
@@ -471,29 +481,3 @@ def detail_of(fields: Struct | Mapping[str, object]) -> dict[str, object]:
     """Fields as the audit log has them: plain JSON, without what is empty."""
     plain: dict[str, object] = to_builtins(fields)
     return {k: v for k, v in plain.items() if not isinstance(fields, Struct) or v not in ("", None)}
-
-
-class _Cache:
-    """The states used last, bounded by their size."""
-
-    def __init__(self) -> None:
-        self._values: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._size_bytes = 0
-
-    def get(self, key: tuple[str, str]) -> bytes | None:
-        value = self._values.get(key)
-        if value is not None:
-            self._values.move_to_end(key)
-        return value
-
-    def put(self, key: tuple[str, str], value: bytes) -> None:
-        self.pop(key)
-        if len(value) <= _CACHE_BYTES_MAX // 8:  # a larger one would take the places of all
-            self._values[key] = value
-            self._size_bytes += len(value)
-        while self._size_bytes > _CACHE_BYTES_MAX:
-            _, dropped = self._values.popitem(last=False)
-            self._size_bytes -= len(dropped)
-
-    def pop(self, key: tuple[str, str]) -> None:
-        self._size_bytes -= len(self._values.pop(key, b""))
