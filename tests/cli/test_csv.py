@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from polycall.cli.text import cleaned
 from polycall.cli.usage import write_csv
 from polycall.gateway.store.usage import UsageRow
 
@@ -46,3 +47,22 @@ def test_a_name_stays_one_cell_whatever_ends_a_cell(tmp_path: Path) -> None:
 def test_words_stay_as_they_are(tmp_path: Path) -> None:
     table = csv.reader(io.StringIO(written(tmp_path, WORDS).decode("utf-8-sig")))
     assert [row[0] for row in table] == ["key", *WORDS]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a22_a_table_on_a_terminal_does_not_steer_it(
+    *, is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a file or a pipe it has the names as they are."""
+    data = io.BytesIO()
+    out = io.TextIOWrapper(data, encoding="utf-8", newline="")
+    monkeypatch.setattr(out, "isatty", lambda: is_terminal)
+    monkeypatch.setattr("sys.stdout", out)
+    name = "\x1b[2J\u202eevil\x9b"
+    rows = [UsageRow((name,), 1, 0, 0, 0, 0, 0, 0, 0, Decimal(0), 0)]
+    with cleaned():
+        write_csv(["key"], rows, "-")
+    out.flush()
+    text = data.getvalue().decode()
+    assert ("\x1b" in text, "\u202e" in text, "\x9b" in text) == (not is_terminal,) * 3
+    assert ("\\u001b[2J" in text) == is_terminal

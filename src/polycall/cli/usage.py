@@ -146,6 +146,9 @@ def write_csv(by: list[str], rows: list[UsageRow], name: str) -> None:
             for field in _NUMBERS
         ]
         writer.writerow([*cells, *numbers])
+    if name == "-" and sys.stdout.isatty():  # to be looked at: cleaned, as all that is
+        print(text.getvalue(), end="")
+        return
     # The mark at the start tells spreadsheets that it is UTF-8, Korean names included.
     data = text.getvalue().encode("utf-8-sig", "replace")
     if name == "-":
