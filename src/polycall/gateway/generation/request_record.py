@@ -63,35 +63,37 @@ class RequestRecord:
             target = account.attempt.target
             provider, model = target.provider.name, storable(target.model)
             warnings = len(account.attempt.warnings)
-        counts = storable_counts(account.usage)
+        tokens_in, tokens_out, cached, cache_written, reasoning = storable_counts(account.usage)
+        cost, first_at, team = account.cost, account.first_at, owner.team
+        # By their places: so many names would be a dict for each request.
         return LedgerRow(
-            id=self.gateway_request.id,
-            created=time.time(),
-            key=owner.name,
-            client=self._client,
-            asked="" if client_request is None else storable(client_request.model),
-            provider=provider,
-            model=model,
-            streamed=int(client_request is not None and client_request.streams),
-            status=self.status,
-            outcome=account.outcome,
-            attempts=account.attempts,
-            input_tokens=counts[0],
-            output_tokens=counts[1],
-            cached_tokens=counts[2],
-            cache_write_tokens=counts[3],
-            reasoning_tokens=counts[4],
-            is_estimate=int(account.is_estimate),
-            cost_usd=None if account.cost is None else f"{account.cost:f}",
-            duration_ms=_milliseconds(now - began_at),
-            first_ms=_milliseconds(account.first_at - began_at) if account.first_at else None,
-            key_id=owner.id,
-            worker=self._worker,
-            calls=account.calls,
-            warnings=warnings,
-            error=account.error and storable(account.error, _ERROR_MAX),
-            team_id="" if owner.team is None else owner.team.id,
-            details=self._details() if warnings or account.failed else "",
+            self.gateway_request.id,
+            time.time(),
+            owner.name,
+            self._client,
+            "" if client_request is None else storable(client_request.model),
+            provider,
+            model,
+            int(client_request is not None and client_request.streams),
+            self.status,
+            account.outcome,
+            account.attempts,
+            tokens_in,
+            tokens_out,
+            cached,
+            cache_written,
+            reasoning,
+            int(account.is_estimate),
+            None if cost is None else f"{cost:f}",
+            _milliseconds(now - began_at),
+            _milliseconds(first_at - began_at) if first_at else None,
+            owner.id,
+            self._worker,
+            account.calls,
+            warnings,
+            account.error and storable(account.error, _ERROR_MAX),
+            "" if team is None else team.id,
+            self._details() if warnings or account.failed else "",
         )
 
     def _details(self) -> str:
@@ -134,7 +136,9 @@ def storable_counts(usage: Usage) -> tuple[int | None, ...]:
         usage.cache_write_tokens,
         usage.reasoning_tokens,
     )
-    return tuple([n if 0 <= n <= _COUNT_MAX else storable_count(n) for n in numbers])
+    if min(numbers) >= 0 and max(numbers) <= _COUNT_MAX:
+        return numbers
+    return tuple([storable_count(n) for n in numbers])
 
 
 def storable_count(number: int) -> int:

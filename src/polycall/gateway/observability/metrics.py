@@ -99,41 +99,86 @@ def unpack(data: bytes) -> Snapshot:
     return _decoder.decode(data)
 
 
+class _Latest:
+    """What finished requests of one kind add to the counts, until somebody looks at those."""
+
+    __slots__ = (
+        *("requests", "reported", "input_tokens", "output_tokens", "unpriced", "priced"),
+        *("cost_usd", "duration", "first_byte"),
+    )
+
+    def __init__(self) -> None:
+        self.requests = self.reported = self.input_tokens = self.output_tokens = 0
+        self.unpriced = self.priced = 0
+        self.cost_usd = Decimal(0)
+        self.duration, self.first_byte = Histogram(), Histogram()
+
+
 class Metrics:
     """Counts rows as they are written.  Label values are bounded in number and length."""
 
     def __init__(self, counts: ModelCounters | None = None) -> None:
-        self.counts = counts or ModelCounters()
+        self._counts = counts or ModelCounters()
+        # By the labels: of the many requests in between few are of another kind.
+        self._latest: dict[tuple[str, str, str, int, str], _Latest] = {}
+
+    @property
+    def counts(self) -> ModelCounters:
+        """All that was counted."""
+        latest, self._latest = self._latest, {}
+        for key, added in latest.items():
+            self._add(key, added)
+        return self._counts
 
     def count(self, row: LedgerRow) -> None:
         """One finished request."""
-        counts = self.counts
-        model = row.model[:_LABEL_MAX] if len(counts.requests) < _SERIES_MAX else "other"
-        key = (row.client, row.provider, model, row.status, row.outcome)
-        counts.requests[key] = counts.requests.get(key, 0) + 1
-        pair = (row.provider, model)
+        key = (row.client, row.provider, row.model, row.status, row.outcome)
+        latest = self._latest.get(key)
+        if latest is None:
+            if len(self._latest) >= _SERIES_MAX:
+                _ = self.counts
+            latest = self._latest[key] = _Latest()
+        latest.requests += 1
         if row.input_tokens is not None:
-            counts.input_tokens[pair] = counts.input_tokens.get(pair, 0) + row.input_tokens
-            output = row.output_tokens or 0
-            counts.output_tokens[pair] = counts.output_tokens.get(pair, 0) + output
+            latest.reported += 1
+            latest.input_tokens += row.input_tokens
+            latest.output_tokens += row.output_tokens or 0
         if row.cost_usd is not None:
-            counts.cost_usd[pair] = counts.cost_usd.get(pair, Decimal(0)) + Decimal(row.cost_usd)
+            latest.priced += 1
+            latest.cost_usd += Decimal(row.cost_usd)
         elif row.outcome == "ok":
             # An unknown price is not zero: it is counted, so that somebody sees it.
-            counts.unpriced[pair] = counts.unpriced.get(pair, 0) + 1
-        _timed(counts.duration, pair, row.duration_ms / 1000)
+            latest.unpriced += 1
+        latest.duration.add(row.duration_ms / 1000)
         if row.first_ms is not None:
-            _timed(counts.first_byte, pair, row.first_ms / 1000)
+            latest.first_byte.add(row.first_ms / 1000)
+
+    def _add(self, key: tuple[str, str, str, int, str], latest: _Latest) -> None:
+        counts = self._counts
+        client, provider, model, status, outcome = key
+        model = model[:_LABEL_MAX] if len(counts.requests) < _SERIES_MAX else "other"
+        _add_all(counts.requests, {(client, provider, model, status, outcome): latest.requests})
+        pair = (provider, model)
+        if latest.reported:
+            _add_all(counts.input_tokens, {pair: latest.input_tokens})
+            _add_all(counts.output_tokens, {pair: latest.output_tokens})
+        if latest.priced:
+            counts.cost_usd[pair] = counts.cost_usd.get(pair, Decimal(0)) + latest.cost_usd
+        if latest.unpriced:
+            _add_all(counts.unpriced, {pair: latest.unpriced})
+        _merge(counts.duration, pair, latest.duration)
+        if latest.first_byte.count:
+            _merge(counts.first_byte, pair, latest.first_byte)
 
     def count_attempt(self, provider: str, outcome: str) -> None:
         """One attempt at a provider, and how it began: `ok`, or the kind of its failure."""
-        key = (provider, outcome)
-        self.counts.attempts[key] = self.counts.attempts.get(key, 0) + 1
+        attempts, key = self._counts.attempts, (provider, outcome)
+        attempts[key] = attempts.get(key, 0) + 1
 
     def count_reload(self, *, is_good: bool) -> None:
         """The configuration was read again."""
         result = "ok" if is_good else "refused"
-        self.counts.reloads[result] = self.counts.reloads.get(result, 0) + 1
+        self._counts.reloads[result] = self._counts.reloads.get(result, 0) + 1
 
 
 def exposition(snapshots: Iterable[Snapshot], *, workers: int, restarts: int) -> bytes:
@@ -202,15 +247,12 @@ def _by_model(name: str, values: Mapping[tuple[str, str], int | Decimal]) -> Ite
         yield _line(name, value, provider=provider, model=model)
 
 
-def _timed(histograms: dict[tuple[str, str], Histogram], pair: Pair, seconds: float) -> None:
+def _merge(histograms: dict[tuple[str, str], Histogram], pair: Pair, added: Histogram) -> None:
     if pair not in histograms and len(histograms) >= _HISTOGRAMS_MAX:
         pair = (pair[0], "other")
         if pair not in histograms and len(histograms) >= 2 * _HISTOGRAMS_MAX:
             pair = ("other", "other")
-    histogram = histograms.get(pair)
-    if histogram is None:
-        histogram = histograms[pair] = Histogram()
-    histogram.add(seconds)
+    histograms.setdefault(pair, Histogram()).merge(added)
 
 
 def _histogram(name: str, what: str, histograms: Mapping[Pair, Histogram]) -> Iterable[str]:
