@@ -50,7 +50,7 @@ ROWS: dict[str, tuple[str, bool, int, int]] = {
 LIMITS: dict[tuple[str, str], int] = {
     **{("small", "passed"): 840, ("small", "anthropic"): 1_320, ("small", "gemini"): 1_490},
     **{("burst", "passed"): 3_050, ("burst", "anthropic"): 5_300, ("burst", "gemini"): 6_250},
-    **{("big", "passed"): 9_460, ("big", "anthropic"): 9_000, ("big", "gemini"): 10_240},
+    **{("big", "passed"): 1_930, ("big", "anthropic"): 4_540, ("big", "gemini"): 4_650},
     **{("step", "passed"): 7_840, ("step", "anthropic"): 7_030, ("step", "gemini"): 7_270},
     **{("early", "anthropic"): 4_100, ("early", "gemini"): 4_250},
 }

@@ -16,6 +16,7 @@ from polycall.gateway.accounts.costs import Costs
 from polycall.gateway.accounts.key_refresher import KeyRefresher
 from polycall.gateway.media.lazy_fetch import LazyFetcher
 from polycall.gateway.observability.metrics import Metrics
+from polycall.gateway.passthrough.known_texts import KnownTexts
 from polycall.gateway.passthrough.request import QuirkMarks
 from polycall.gateway.processes.heavy_work import HeavyWork
 from polycall.gateway.routing.router import Target, TargetRouter
@@ -62,6 +63,7 @@ class GatewayServices:
         self.key_refresher = KeyRefresher(config, router)
         self.heavy = heavy
         self.conversations = KnownConversations()
+        self.texts = KnownTexts()
         self._fetching = fetching
         self._unquirked = config.unquirked
         self._without_usage: set[str] = set()

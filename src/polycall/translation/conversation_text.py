@@ -19,6 +19,8 @@ from polycall.translation.tool_list_cache import KnownList, once
 
 _FIELDS = ("messages", "input", "contents")  # one of them has the conversation
 
+_PIECES_MAX = 64
+
 
 class _Written(Struct, frozen=True, eq=False):
     items: list[Any]
@@ -64,10 +66,15 @@ def _written(items: list[Any], before: _Written) -> _Written:
     if same < len(before.items):
         kept = sum(end <= same for end in ends)
         ends, pieces = ends[:kept], pieces[:kept]
-    start, end = ends[-1] if ends else 0, end_of_beginning(items)
-    if end <= start:
-        return _Written(items[:start], ends, pieces)
-    return _Written(items[:end], [*ends, end], [*pieces, _text_of(items[start:end])])
+    end = max(ends[-1] if ends else 0, end_of_beginning(items))
+    if len(pieces) > _PIECES_MAX:
+        ends, pieces = ends[-1:], [b",".join(pieces)]
+    # A piece ends where items were the same as before: they are the next time, too.
+    for place in (min(same, end), end):
+        start = ends[-1] if ends else 0
+        if place > start:
+            ends, pieces = [*ends, place], [*pieces, _text_of(items[start:place])]
+    return _Written(items[:end], ends, pieces)
 
 
 def _same(items: list[Any], before: list[Any]) -> int:

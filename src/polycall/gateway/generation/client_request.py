@@ -29,6 +29,7 @@ from polycall.gateway.generation.envelopes import unwrapped
 from polycall.gateway.generation.output_bounds import candidates_max, output_tokens_max
 from polycall.gateway.generation.second_models import advisor_usages, second_models
 from polycall.gateway.http.request import GatewayRequest, header_flag
+from polycall.gateway.passthrough.known_texts import KnownTexts
 from polycall.gateway.passthrough.request import (
     PASSED_HEADERS,
     read_fields,
@@ -38,7 +39,6 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.state.anthropic_threads import refuse_thread
 from polycall.gateway.state.carried import CarriedRequest
-from polycall.gateway.state.known_conversations import KnownConversations
 from polycall.gateway.state.unknown_past import refuse_unknown_past
 from polycall.ir import JSON, Message, Metadata, Request, Text
 from polycall.profiles.corrections import has_quirks
@@ -79,7 +79,7 @@ class ClientRequest:
         gateway_request: GatewayRequest,
         body: bytes,
         owner: Owner,
-        conversations: KnownConversations | None = None,
+        texts: KnownTexts | None = None,
     ) -> None:
         """Raises `MalformedRequestError` for a body without model, or that is not JSON."""
         self.dialect = endpoint.dialect
@@ -91,13 +91,12 @@ class ClientRequest:
         self.is_lossy = _LOSSY in headers and header_flag(gateway_request, _LOSSY)
         self._path = gateway_request.path
         self._query = gateway_request.query
-        self._fields = read_fields(body, endpoint.dialect.NAME)
         if endpoint.envelope:
-            endpoint, self._fields, self._headers = unwrapped(endpoint, self._fields, self._headers)
+            fields = read_fields(body, endpoint.dialect.NAME)
+            endpoint, body, self._headers = unwrapped(endpoint, fields, self._headers)
+        self._fields = read_fields(body, endpoint.dialect.NAME, texts, owner.id)
         if self._fields.size > LONG_BYTES:
             self._fields.check_settings()
-        if conversations is not None:
-            self._fields.recognise(owner.id, endpoint.dialect.NAME, conversations)
         self._endpoint = endpoint
         self._check_models()
         if endpoint.model:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from polycall.errors import MalformedRequestError
 from polycall.gateway.generation.endpoints import Endpoint
-from polycall.gateway.passthrough.request import Fields, read_fields
+from polycall.gateway.passthrough.request import Fields
 from polycall.providers.hosting import vendor_version
 
 _PROMPT = ("prompt", "system", "images")
@@ -30,18 +30,18 @@ _HEADER = re.compile(r"[\x20-\x7e]{1,200}")
 
 def unwrapped(
     endpoint: Endpoint, fields: Fields, headers: Mapping[bytes, bytes]
-) -> tuple[Endpoint, Fields, dict[bytes, bytes]]:
+) -> tuple[Endpoint, bytes, dict[bytes, bytes]]:
     """The endpoint, body and headers as the vendor's own client would have sent them."""
     if endpoint.envelope == "prompt":
         body = fields.rebuilt({*_PROMPT, *_REFUSED}, {"messages": _prompted(fields)})
-        return endpoint, read_fields(body, endpoint.dialect.NAME), {**headers}
+        return endpoint, body, {**headers}
     adds: dict[str, Any] = {"model": endpoint.model}
     if endpoint.stream is not None:
         adds["stream"] = endpoint.stream
     more = {} if endpoint.envelope == "azure" else _protocol_headers(fields)
     body = fields.rebuilt({*adds, "anthropic_version", "anthropic_beta"}, adds)
     plain = replace(endpoint, model="", names=(), stream=None)
-    return plain, read_fields(body, endpoint.dialect.NAME), {**headers, **more}
+    return plain, body, {**headers, **more}
 
 
 def _prompted(fields: Fields) -> list[dict[str, Any]]:

@@ -146,7 +146,7 @@ class Generations:
         if self._contents.may_be_kept:
             name = endpoint.dialect.NAME
             gateway_request.content = self._contents.tap(owner.name, name, lambda: body)
-        asked = (endpoint, gateway_request, body, owner, self._services.conversations)
+        asked = (endpoint, gateway_request, body, owner, self._services.texts)
         if len(body) < LONG_BYTES:
             return ClientRequest(*asked)
         return await self._services.heavy.run(owner.id, len(body), ClientRequest, *asked)

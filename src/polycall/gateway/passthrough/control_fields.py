@@ -67,7 +67,7 @@ def without_needless_escapes(body: bytes) -> bytes:
 
     Raises `MalformedRequestError` where it is not JSON, or so large that this would take long.
     """
-    if not _has_needless_escape(body):
+    if not has_needless_escape(body):
         return body
     if len(body) > _CANONICAL_BYTES_MAX:
         raise MalformedRequestError(
@@ -80,7 +80,8 @@ def without_needless_escapes(body: bytes) -> bytes:
         raise MalformedRequestError(f"the body is not JSON: {error}") from None
 
 
-def _has_needless_escape(body: bytes) -> bool:
+def has_needless_escape(body: bytes) -> bool:
+    """Whether a letter, a digit, `_` or `-` is written as an escape."""
     if len(body) <= _CANONICAL_BYTES_MAX:
         # Most escapes are of other letters, and a pattern takes longer to find them.
         firsts = map(_first_byte, body.split(_ESCAPE)[1:])

@@ -17,6 +17,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from polycall._support.json_weight import LONG_BYTES
 from polycall.dialects.openai_chat.usage import parse_usage
+from polycall.gateway.passthrough.known_texts import TextPart
 from polycall.gateway.passthrough.tool_texts import ToolText
 from polycall.ir import Usage
 
@@ -96,17 +97,31 @@ _choice_decoder = msgspec.json.Decoder(Literal["auto", "none", "required"])
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ID_LENGTH_MAX = 40
 PLAIN_IDS = rf"[\s\S]{{1,{_ID_LENGTH_MAX}}}"  # as a quirk says it: ids of a plain conversation fit
-_NULL = re.compile(rb'"content"\s*:\s*null')
-_COMPACT_NULL, _EMPTY = b'"content":null', b'"content":""'
+_SPACED_NULL = re.compile(rb'"content"\s*:\s*null')
+_COMPACT_NULL, _NULL, _EMPTY = b'"content":null', b"null", b'""'
+_BETWEEN = b" \t\r\n,"
+
+
+class FilledText(Struct, frozen=True, eq=False):
+    """The text of messages with an empty text for each null, in pieces."""
+
+    pieces: list[bytes | memoryview]
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.pieces)
 
 
 def as_plain(
-    messages: msgspec.Raw | None, tools: ToolText | None, choice: msgspec.Raw | None
-) -> msgspec.Raw | None:
+    messages: msgspec.Raw | None,
+    tools: ToolText | None,
+    choice: msgspec.Raw | None,
+    known: TextPart | None = None,
+) -> msgspec.Raw | FilledText | None:
     """The messages as every server takes them, where these fields of a Chat request are plain.
 
     Each message has a known role and text for its content, or calls with objects beside null;
-    tools are functions, the choice is a word.  `None` where anything is otherwise.
+    tools are functions, the choice is a word.  `None` where anything is otherwise.  `known` is
+    what is known of the messages' text, all of which it has.
     """
     if messages is None:
         return None
@@ -115,8 +130,43 @@ def as_plain(
             return None
         if choice is not None:
             _choice_decoder.decode(choice)
-        nulls = count = 0
-        for message in _each_of(messages):
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    text = memoryview(messages)
+    nulls = _nulls_in(text, 0) if known is None else _known_nulls_in(text, known)
+    if nulls is None:
+        return None
+    if not nulls:
+        return messages
+    filled = _without_nulls(text, nulls)
+    return msgspec.Raw(bytes(filled)) if known is None else filled
+
+
+def _known_nulls_in(text: memoryview, known: TextPart) -> list[int] | None:
+    """The same as `_nulls_in`, of which only new messages are looked at."""
+    of_text = known.text
+    if 0 < of_text.odd_bytes <= known.size:
+        return None
+    if of_text.plain_count < known.count:
+        done = of_text.ends[of_text.plain_count - 1] if of_text.plain_count else 0
+        new = _nulls_in(text, done)
+        if new is None:
+            of_text.odd_bytes = known.size
+            return None
+        of_text.plain_count = known.count
+        of_text.nulls += new
+    return [place for place in of_text.nulls if place < known.size]
+
+
+def _nulls_in(text: memoryview, done: int) -> list[int] | None:
+    """Where nulls stand for the content of plain messages, from a message's end on.
+
+    `None` where a message is not plain, or where there is none.
+    """
+    rest = bytes(text[done:])
+    nulls = count = 0
+    try:
+        for message in _each_of(b"[" + rest.lstrip(_BETWEEN) if done else rest):
             count += 1
             if message.tool_calls is not UNSET:
                 if message.role != "assistant" or not message.tool_calls:
@@ -136,23 +186,38 @@ def as_plain(
                 return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not count:
+    if not (count or done):
         return None
-    return msgspec.Raw(_without_nulls(bytes(messages), nulls)) if nulls else messages
+    return [done + place for place in _null_places(rest, nulls)] if nulls else []
 
 
-def _without_nulls(messages: bytes, nulls: int) -> bytes:
-    """The same with an empty text for so many nulls.
+def _null_places(text: bytes, nulls: int) -> list[int]:
+    """Where so many nulls stand.
 
     Within a text the quotes would be escaped, and no other field of a message has this name.
     """
-    pieces = messages.split(_COMPACT_NULL)  # as most clients write it
-    if len(pieces) == nulls + 1:
-        return _EMPTY.join(pieces)
-    return _NULL.sub(_EMPTY, messages)
+    pieces = text.split(_COMPACT_NULL)  # as most clients write it
+    if len(pieces) != nulls + 1:
+        return [found.end() - len(_NULL) for found in _SPACED_NULL.finditer(text)]
+    places: list[int] = []
+    place = -len(_NULL)
+    for piece in pieces[:-1]:
+        place += len(piece) + len(_COMPACT_NULL)
+        places.append(place)
+    return places
 
 
-def _each_of(messages: msgspec.Raw) -> Iterable[_Message]:
+def _without_nulls(text: memoryview, nulls: list[int]) -> FilledText:
+    pieces: list[bytes | memoryview] = []
+    done = 0
+    for place in nulls:
+        pieces += (text[done:place], _EMPTY)
+        done = place + len(_NULL)
+    pieces.append(text[done:])
+    return FilledText(pieces)
+
+
+def _each_of(messages: bytes) -> Iterable[_Message]:
     """The messages; those of a long conversation one at a time, as they take its room again."""
     if len(messages) <= LONG_BYTES:
         return _decoder.decode(messages)

@@ -5,7 +5,6 @@ Nothing is parsed but the top level: the values stay the client's bytes.
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
@@ -22,10 +21,10 @@ from polycall.gateway.passthrough.control_fields import (
     says_each_once,
     without_needless_escapes,
 )
-from polycall.gateway.passthrough.plain_messages import PLAIN_IDS, as_plain
-from polycall.gateway.passthrough.slow_reading import read_slowly
+from polycall.gateway.passthrough.known_texts import BodyTexts, KnownTexts, ReadBody
+from polycall.gateway.passthrough.plain_messages import PLAIN_IDS, FilledText, as_plain
+from polycall.gateway.passthrough.slow_reading import check_text, decode_fields, read_top_level
 from polycall.gateway.passthrough.tool_texts import ToolText, tool_text
-from polycall.gateway.state.known_conversations import KnownConversations, KnownText
 from polycall.gateway.state.sealed_tokens import PREFIX
 from polycall.translation.caching import CHARS_MIN
 from polycall.translation.quirks import Quirks
@@ -37,8 +36,6 @@ _VENDOR = Quirks()
 _CARRIED = (PREFIX.encode(), b'"call_pc')
 _ASK_USAGE = b',"stream_options":{"include_usage":true}}'
 _SPACE = b" \t\r\n"
-_SLICE_BYTES = 64 * 1024
-_utf8 = codecs.getincrementaldecoder("utf-8")
 
 # What in a body may meet a difference of the target.  A body without any of the marks of those
 # differences that a provider has would be rendered as it stands; finding one costs nothing but
@@ -194,27 +191,28 @@ def _is_met_by_plain(name: str, quirks: Quirks) -> bool:
 class Fields:
     """The top level of a JSON object, its values as raw bytes."""
 
-    def __init__(self, body: bytes, dialect: str) -> None:
+    def __init__(self, body: bytes, dialect: str, read: ReadBody | None = None) -> None:
         """Raises `MalformedRequestError` for what is not an object, or says a field twice over.
 
-        `body` is then what was read of it: what a provider reads is what was checked.
+        `body` is then what was read of it: what a provider reads is what was checked.  `read` is
+        what is known of it.
         """
         self._is_read = False
-        self._plain: msgspec.Raw | None = None
+        self._plain: msgspec.Raw | FilledText | None = None
         self._tools: ToolText | None = None
         self._said: dict[str, Any] | None = None  # where that is all that is kept
-        self._known: KnownText | None = None
-        body = without_needless_escapes(body)
-        try:
-            self._raw: dict[str, msgspec.Raw] = _decoder.decode(body)
-        except msgspec.ValidationError:
-            raise MalformedRequestError("the body must be a JSON object") from None
-        except (msgspec.DecodeError, RecursionError):
-            self._raw = read_slowly(body)
-        names_length = check_names(self._raw, dialect)
-        self._is_compact = is_compact(body, self._raw, names_length)
+        self._texts: BodyTexts | None = None
+        if read is None:
+            body = without_needless_escapes(body)
+            text, raw = body, read_top_level(body)
+            self._raw = raw
+        else:
+            text, raw = read.short, read.short_fields
+            self._raw = read.fields
+        names_length = check_names(raw, dialect)
+        self._is_compact = is_compact(text, raw, names_length)
+        is_once = self._is_compact or says_each_once(text, raw)
         is_changed = dialect == "gemini" and self._settings_changed()
-        is_once = self._is_compact or says_each_once(body, self._raw)
         if is_changed or not is_once:
             body, self._is_compact = self._built({}), True
         self.body = body
@@ -256,19 +254,17 @@ class Fields:
         """Have the whole body again, as a server reads it, where it was let go of."""
         if self._said is not None:
             self.body = jsontext.encode_bytes(self._said)
-            self._raw = _decoder.decode(self.body)
+            self._raw = decode_fields(self.body)
             self._said = None
 
-    def recognise(self, owner: str, dialect: str, conversations: KnownConversations) -> None:
-        """Look for marks only in what is new, where the conversation has come before."""
-        if conversations.bytes_min <= self.size <= LONG_BYTES:
-            raw = next((self._raw[name] for name in _MESSAGES & self._raw.keys()), None)
-            self._known = conversations.in_body(owner, dialect, raw, self.body)
+    def keep_texts(self, texts: KnownTexts, owner: str, read: ReadBody | None) -> None:
+        """Have what is found out about the body's texts known to the key's next requests."""
+        self._texts = texts.keep(owner, self._raw, read)
 
     def mentions(self, mark: bytes) -> bool:
         """Whether the mark stands in the body, outside of its long texts."""
-        if self._known is not None:
-            return self._known.has(mark)
+        if self._texts is not None:
+            return self._texts.has(mark)
         return self.outline.find(mark) >= 0
 
     def mentions_any(self, marks: Iterable[bytes]) -> bool:
@@ -277,8 +273,8 @@ class Fields:
 
     def hold_any(self, marks: Iterable[bytes]) -> bool:
         """Whether one of the marks stands in the body, its long texts included."""
-        if self._known is not None:
-            return any(map(self._known.has, marks))
+        if self._texts is not None:
+            return any(map(self._texts.has, marks))
         body = self.body
         # `in` takes bytes for a number first, and makes an error of it; `any` needs a generator.
         for mark in marks:  # noqa: SIM110
@@ -307,18 +303,20 @@ class Fields:
         """One value as the client wrote it; `None` where it is absent."""
         return self._raw.get(name)
 
-    def plain_messages(self) -> msgspec.Raw | None:
+    def plain_messages(self) -> msgspec.Raw | FilledText | None:
         """The messages as every server of Chat takes them; `None` where they need a translation."""
         if not self._is_read:
             self._is_read = True
             raw = self._raw.get
-            self._plain = as_plain(raw("messages"), self._known_tools(), raw("tool_choice"))
+            known = None if self._texts is None else self._texts.parts.get("messages")
+            self._plain = as_plain(raw("messages"), self._known_tools(), raw("tool_choice"), known)
         return self._plain
 
     def _known_tools(self) -> ToolText | None:
         """The tools, by their text; `None` where there are none."""
         if self._tools is None and "tools" in self._raw:
-            tools = tool_text(self._raw["tools"])
+            known = None if self._texts is None else self._texts.parts.get("tools")
+            tools = tool_text(self._raw["tools"]) if known is None else known.text.tools()
             if self.size > LONG_BYTES:
                 return tools  # it has a copy of them
             self._tools = tools
@@ -327,7 +325,7 @@ class Fields:
     def found_by(self, find: Callable[[bytes], tuple[str, ...]]) -> tuple[str, ...]:
         """What `find` finds in the body that is passed on.
 
-        Of plain messages every field is known, and a list of tools is searched once.
+        Of plain messages every field is known, and known texts are searched once.
         """
         if self.size > LONG_BYTES:
             return find(self.body)
@@ -336,7 +334,11 @@ class Fields:
         rest.pop("tools", None)
         if self._plain is not None:
             del rest["messages"]
-        found = find(self._encoded(rest))
+        found: tuple[str, ...] = ()
+        for name, part in ({} if self._texts is None else self._texts.parts).items():
+            if rest.pop(name, None) is not None:
+                found += part.text.found_by(find, part.size)
+        found += find(self._encoded(rest))
         return found if tools is None else found + tools.found_by(find)
 
     def value(self, name: str) -> Any:
@@ -370,7 +372,8 @@ class Fields:
             return self._built(values)
         body = self.body
         for name, value in values.items():
-            spliced = _spliced(body, name, bytes(self._raw[name]), msgspec.json.encode(value))
+            new = bytes(value) if type(value) is FilledText else msgspec.json.encode(value)
+            spliced = _spliced(body, name, bytes(self._raw[name]), new)
             if spliced is None:
                 return self._built(values)
             body = spliced
@@ -385,10 +388,21 @@ class Fields:
         return self._encoded({**self._raw, **values})
 
     def _encoded(self, fields: dict[str, Any]) -> bytes:
+        encode = msgspec.json.encode
         try:
-            return msgspec.json.encode(fields)
+            if self._texts is None:
+                return encode(fields)
+            # Long texts are copied once.
+            pieces: list[Any] = []
+            for name, value in fields.items():
+                pieces += (b"," if pieces else b"{", encode(name), b":")  # there is one at least
+                if type(value) is FilledText:
+                    pieces += value.pieces
+                else:
+                    pieces.append(value if type(value) is msgspec.Raw else encode(value))
         except UnicodeEncodeError:
             raise MalformedRequestError("a field's name is not Unicode text") from None
+        return b"".join([*pieces, b"}"])
 
     def asking_usage(self, values: dict[str, Any]) -> bytes | None:
         """The Chat body with other values, and asking for the usage of its stream.
@@ -421,24 +435,22 @@ _CONTENT = _MESSAGES | {
 }
 
 
-def read_fields(body: bytes, dialect: str) -> Fields:
-    """The fields of a body; raises `MalformedRequestError` for one that is no JSON object."""
-    if not body.isascii():
-        _check_text(body)
-    return Fields(body, dialect)
+def read_fields(
+    body: bytes, dialect: str, texts: KnownTexts | None = None, owner: str = ""
+) -> Fields:
+    """The fields of a body; raises `MalformedRequestError` for one that is no JSON object.
 
-
-def _check_text(body: bytes) -> None:
-    """Raise for what is not UTF-8; piece by piece, as text takes up to four times that."""
-    decoder, view = _utf8(), memoryview(body)
-    for start in range(0, len(body), _SLICE_BYTES):
-        piece = view[start : start + _SLICE_BYTES]
-        end = start + len(piece)
-        try:
-            decoder.decode(piece, end == len(body))
-        except UnicodeDecodeError as error:
-            place = end - len(error.object) + error.start
-            raise MalformedRequestError(f"the body is not UTF-8: byte {place}") from None
+    `texts` are what is known of the owner's earlier bodies.
+    """
+    if texts is not None and not texts.bytes_min <= len(body) < LONG_BYTES:
+        texts = None
+    read = None if texts is None else texts.read(owner, body)
+    if read is None and not body.isascii():
+        check_text(body)
+    fields = Fields(body, dialect, read)
+    if texts is not None:
+        fields.keep_texts(texts, owner, read)
+    return fields
 
 
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -472,7 +484,4 @@ def _decode_value(raw: msgspec.Raw) -> Any:
 
 _options_decoder: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(
     dict[str, Any] | None
-)
-_decoder: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
-    dict[str, msgspec.Raw]
 )

@@ -1,13 +1,41 @@
-"""The top level of an object that is JSON to Python alone."""
+"""The top level of an object, also of one that is JSON to Python alone."""
 
 from __future__ import annotations
 
+import codecs
 import json
 
 import msgspec
 
 from polycall._support import jsontext
 from polycall.errors import MalformedRequestError
+
+_SLICE_BYTES = 64 * 1024
+_utf8 = codecs.getincrementaldecoder("utf-8")
+decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def check_text(body: bytes) -> None:
+    """Raise for what is not UTF-8; piece by piece, as text takes up to four times that."""
+    decoder, view = _utf8(), memoryview(body)
+    for start in range(0, len(body), _SLICE_BYTES):
+        piece = view[start : start + _SLICE_BYTES]
+        end = start + len(piece)
+        try:
+            decoder.decode(piece, end == len(body))
+        except UnicodeDecodeError as error:
+            place = end - len(error.object) + error.start
+            raise MalformedRequestError(f"the body is not UTF-8: byte {place}") from None
+
+
+def read_top_level(body: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of a body; raises `MalformedRequestError` for what is no object."""
+    try:
+        return decode_fields(body)
+    except msgspec.ValidationError:
+        raise MalformedRequestError("the body must be a JSON object") from None
+    except (msgspec.DecodeError, RecursionError):
+        return read_slowly(body)
 
 
 def read_slowly(body: bytes) -> dict[str, msgspec.Raw]:

@@ -53,7 +53,7 @@ _known_bytes = 0
 _lock = Lock()  # large bodies are read in threads
 
 
-def tool_text(raw: msgspec.Raw) -> ToolText:
+def tool_text(raw: msgspec.Raw | bytes) -> ToolText:
     """What is known of a list, to be added to; a new one where nothing will be remembered."""
     global _known_bytes  # noqa: PLW0603 - as long-lived as what is remembered
     text = bytes(raw)

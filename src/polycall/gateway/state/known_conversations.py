@@ -23,7 +23,6 @@ OWNER_BYTES_MAX = 4 * 1024 * 1024
 _BYTES_MIN = 8 * 1024
 _SPACE = b" \t\r\n"
 _BETWEEN = b" \t\r\n,"
-_HEAD_BYTES = 64  # by which the messages are found in their body
 _BRACKET = ord("[")
 
 
@@ -33,35 +32,6 @@ _Group: TypeAlias = tuple[str, str]  # owner and dialect
 class _Beginning(Struct, frozen=True, eq=False):
     text: bytes  # of the array, up to the end of the last message
     items: Conversation[Any]
-    # What was looked for in the text: up to where it is not there, -1 where it is.
-    sought: dict[bytes, int]
-
-
-class KnownText:
-    """A body that has the text of a known beginning in it; that is not searched again.
-
-    For marks without brackets, commas and spaces: none of them stands across its ends.
-    """
-
-    __slots__ = ("_beginning", "_body", "_start", "_stop")
-
-    def __init__(self, body: bytes, start: int, beginning: _Beginning) -> None:
-        self._body = body
-        self._start = start
-        self._stop = start + len(beginning.text)
-        self._beginning = beginning
-
-    def has(self, mark: bytes) -> bool:
-        """Whether the mark stands in the body."""
-        body = self._body
-        if body.find(mark, self._stop) >= 0 or body.find(mark, 0, self._start) >= 0:
-            return True
-        text, sought = self._beginning.text, self._beginning.sought
-        done = sought.get(mark, 0)
-        if 0 <= done < len(text):
-            found = text.find(mark, max(0, done - len(mark)))
-            done = sought[mark] = -1 if found >= 0 else len(text)
-        return done < 0
 
 
 class KnownConversations:
@@ -84,21 +54,6 @@ class KnownConversations:
         """The text that is kept."""
         return sum(self._sizes.values())
 
-    def in_body(
-        self, owner: str, dialect: str, raw: msgspec.Raw | None, body: bytes
-    ) -> KnownText | None:
-        """The body, where its messages, which are `raw`, have a known beginning."""
-        if raw is None or len(raw) < self.bytes_min:
-            return None
-        start = body.find(memoryview(raw)[:_HEAD_BYTES])
-        best: _Beginning | None = None
-        for each in self._of((owner, dialect)):
-            if (best is None or len(each.text) > len(best.text)) and body.startswith(
-                each.text, start
-            ):
-                best = each
-        return None if best is None or start < 0 else KnownText(body, start, best)
-
     def read(self, owner: str, dialect: str, raw: msgspec.Raw | bytes) -> Any:
         """The value that `raw` is, a conversation where it is long enough; raises `ValueError`."""
         view = memoryview(raw)
@@ -119,12 +74,11 @@ class KnownConversations:
             size = _size_without(rest, text, len(items) - count)
             if size >= self.bytes_min and not is_dense(rest):
                 known = Conversation[Any](items[:count], items.known)
-                sought = {} if found is None else found.sought.copy()
-                self._keep(group, _Beginning(text[:size], known, sought), found)
+                self._keep(group, _Beginning(text[:size], known), found)
         else:
             # With what is found out on the way to another target.
             known = Conversation[Any](found.items, items.known)
-            self._keep(group, _Beginning(found.text, known, found.sought), found)
+            self._keep(group, _Beginning(found.text, known), found)
         return items
 
     def _longest(self, group: _Group, text: bytes) -> _Beginning | None:
