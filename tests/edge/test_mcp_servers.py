@@ -8,7 +8,7 @@ import json
 import sys
 import time
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -20,6 +20,7 @@ from mcp.shared.message import SessionMessage
 from polycall.errors import ToolServerError
 from polycall.mcp import HttpServer, StdioServer, connect, open_requests, stdio
 from polycall.mcp.stdio import _Lines  # pyright: ignore[reportPrivateUsage]
+from polycall.mcp.watched_streams import Message
 from tests.mcp.support import call
 
 JSON_KIND = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -42,7 +43,7 @@ HOSTILE: dict[str, tuple[bytes, bytes]] = {
 
 
 @asynccontextmanager
-async def server(first: bytes, piece: bytes, *, is_late: bool) -> AsyncIterator[str]:
+async def server(first: bytes, piece: bytes, *, is_late: bool) -> AsyncGenerator[str]:
     """One that is hostile from the start, or with the first call of a tool."""
     writers: list[asyncio.StreamWriter] = []
 
@@ -188,7 +189,7 @@ async def test_a19_a_program_that_takes_no_answers_is_not_read(
     read = 0
     parsed = stdio._message  # pyright: ignore[reportPrivateUsage]
 
-    def counting(line: bytes) -> open_requests.Message:
+    def counting(line: bytes) -> Message:
         nonlocal read
         read += 1
         return parsed(line)

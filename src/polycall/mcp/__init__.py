@@ -10,6 +10,7 @@ looking.py     what servers offer, beside what was pinned
 pins.py        what each definition was when somebody last looked at it
 comparing.py   what differs from it, and is held
 open_requests.py  how much a server may ask before it takes our answers
+request_ids.py  a client's requests under ids that are open; watched_streams.py for both
 others.py      prompts, templates and instructions; listing.py lists on pages
 tasks.py       a call of a server whose result comes later
 content.py     results and definitions between the protocol and the middle language

@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import mcp_types as types
 from mcp.shared.message import SessionMessage
 
+from polycall.mcp.watched_streams import Message, WatchedReading, WatchedWriting
+
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
 
 REQUESTS_MAX = 500  # of a server to us, that have no answer yet
-
-Message = SessionMessage | Exception
 
 
 class OpenRequests:
@@ -31,7 +30,7 @@ class OpenRequests:
         self._room = anyio.Event()
         self._is_over = False
 
-    async def note(self, message: Message) -> None:
+    async def note(self, message: Message) -> bool:
         """Note a message of the server; waits where too many have no answer."""
         inner = message.message if isinstance(message, SessionMessage) else None
         if isinstance(inner, types.JSONRPCRequest):
@@ -41,6 +40,7 @@ class OpenRequests:
         while self._open.total() > REQUESTS_MAX and not self._is_over:
             self._room = anyio.Event()
             await self._room.wait()
+        return True
 
     def sent(self, message: SessionMessage) -> None:
         """Note a message that the transport has taken."""
@@ -60,63 +60,6 @@ class OpenRequests:
         self._room.set()
 
 
-class _Stream:
-    """One of the two streams, with its end."""
-
-    def __init__(self, inner: Any, asked: OpenRequests) -> None:
-        self._inner = inner
-        self._asked = asked
-
-    async def aclose(self) -> None:
-        self._asked.close()
-        await self._inner.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-
-class _Reading(_Stream):
-    """What the server says, as long as it is not asking too much."""
-
-    @property
-    def last_context(self) -> Any:
-        """In which context the last message was sent, as the library asks of streams."""
-        return getattr(self._inner, "last_context", None)
-
-    async def receive(self) -> Message:
-        message = await self._inner.receive()
-        await self._asked.note(message)
-        return message
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Message:
-        message = await self._inner.__anext__()
-        await self._asked.note(message)
-        return message
-
-
-class _Writing(_Stream):
-    """What we say."""
-
-    async def send(self, item: SessionMessage, /) -> None:
-        try:
-            await self._inner.send(item)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            self._asked.close()  # no answer is taken any more, and the end is to be read
-            raise
-        self._asked.sent(item)
-
-
 @asynccontextmanager
 async def bounded(
     transport: AbstractAsyncContextManager[TransportStreams],
@@ -125,6 +68,6 @@ async def bounded(
     async with transport as (reading, writing):
         asked = OpenRequests()
         try:
-            yield _Reading(reading, asked), _Writing(writing, asked)
+            yield WatchedReading(reading, asked), WatchedWriting(writing, asked)
         finally:
             asked.close()

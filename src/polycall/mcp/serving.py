@@ -20,6 +20,7 @@ from mcp.server.models import InitializationOptions
 from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 from mcp.server.transport_security import TransportSecuritySettings
+from starlette.applications import Starlette
 
 from polycall._support import jsontext
 from polycall._support.http_server import BoundedProtocol, server_config
@@ -27,6 +28,7 @@ from polycall._support.listening import is_loopback, listen
 from polycall.errors import RequestError
 from polycall.ir import JSON, Text, ToolCall, ToolResult
 from polycall.mcp.content import has_object, served_result, served_tool, whole
+from polycall.mcp.request_ids import RequestIds, guarded_streams
 from polycall.mcp.toolset import McpTool
 from polycall.tools import AbstractToolset, ToolContext, execute
 from polycall.tools.toolset import AnyTool
@@ -107,7 +109,16 @@ class _Service:
 
 
 class _Server(Server[Any]):
-    """The library's server, which says that its list of tools may change."""
+    """The library's server, which says that its list of tools may change, and takes an id once."""
+
+    async def run(self, read_stream: Any, write_stream: Any, *more: Any, **options: Any) -> None:
+        reading, writing = guarded_streams(read_stream, write_stream)
+        await super().run(reading, writing, *more, **options)
+
+    def streamable_http_app(self, **options: Any) -> Starlette:
+        app = super().streamable_http_app(**options)
+        app.add_middleware(RequestIds().guarded)
+        return app
 
     def create_initialization_options(
         self,

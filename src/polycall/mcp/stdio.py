@@ -20,7 +20,7 @@ from mcp.client import stdio
 from mcp.shared.message import SessionMessage
 
 from polycall._support.json_weight import check_weight
-from polycall.mcp.open_requests import Message
+from polycall.mcp.watched_streams import Message
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream

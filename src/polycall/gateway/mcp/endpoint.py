@@ -31,6 +31,7 @@ from polycall.gateway.mcp.calls import McpRequest
 from polycall.gateway.mcp.handlers import Handlers
 from polycall.gateway.mcp.subscriptions import SCOPE
 from polycall.gateway.processes.memory_guard import MemoryGuard
+from polycall.mcp.request_ids import RequestIds
 
 logger = logging.getLogger("polycall.mcp")
 
@@ -90,6 +91,7 @@ class Endpoint:
             max_sessions=_SESSIONS_MAX,
             max_request_body_size=config.server.body_bytes_max,
         )
+        self._handle = RequestIds().guarded(self._manager.handle_request)
         self._closing = asyncio.Event()
         self._ready: asyncio.Future[None] | None = None
         self._owner: asyncio.Task[None] | None = None
@@ -179,7 +181,7 @@ class Endpoint:
         is_stream = gateway_request.method == "GET" and task is not None
         if is_stream and task is not None:
             self._streams.add(task)
-        handling = self._manager.handle_request(scope, receive, send)
+        handling = self._handle(scope, receive, send)
         try:
             if not gateway_request.headers.keys() & {_SESSION, _VERSION}:
                 await _to_its_end(handling, lambda: has_session)

@@ -1,0 +1,170 @@
+"""Ids of a client's requests that have no answer yet: another request under one is refused.
+
+The protocol's library gives the answers of both to the request that came last, and the one before
+it would wait for ever.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from typing import Any
+
+import mcp_types as types
+import msgspec
+from mcp.server.transport_security import DEFAULT_MAX_REQUEST_BODY_SIZE
+from mcp.shared.dispatcher import coerce_request_id
+from mcp.shared.message import SessionMessage
+
+from polycall._support import jsontext
+from polycall.mcp.watched_streams import Message, WatchedReading, WatchedWriting
+
+Received = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Received]]
+Send = Callable[[Received], Awaitable[None]]
+Application = Callable[[Any, Receive, Send], Awaitable[None]]
+
+_SESSION = b"mcp-session-id"
+_OPEN_MAX = 20_000  # of clients that have left, mostly
+
+
+class _Envelope(msgspec.Struct):
+    """What tells a request from other messages."""
+
+    id: int | str
+    method: str
+
+
+class RequestIds:
+    """Those of all sessions over HTTP.
+
+    A request whose client left before its answer was sent is at work still, and stays open: the
+    answer may come at any time.
+    """
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[tuple[str, types.RequestId], None] = OrderedDict()
+
+    def guarded(
+        self, app: Application
+    ) -> Callable[[Any, Receive, Send], Coroutine[Any, Any, None]]:
+        """The application without requests under ids that are open."""
+
+        async def served(scope: Any, receive: Receive, send: Send) -> None:
+            session = _session(scope)
+            if not session:  # a request on its own, or the first of a session
+                await app(scope, receive, send)
+                return
+            received = await _received(receive)
+            request_id = _request_id(received)
+            if request_id is None:
+                await app(scope, _again(received, receive), send)
+                return
+            key = (session, coerce_request_id(request_id))
+            if key in self._open:
+                await _refuse(request_id, send)
+                return
+            self._open[key] = None
+            while len(self._open) > _OPEN_MAX:
+                self._open.popitem(last=False)
+
+            async def sent(message: Received) -> None:
+                await send(message)
+                if message["type"] == "http.response.body" and not message.get("more_body"):
+                    self._open.pop(key, None)
+
+            await app(scope, _again(received, receive), sent)
+
+        return served
+
+
+class _OfStreams:
+    """Those of the one client that two streams lead to."""
+
+    def __init__(self, writing: Any) -> None:
+        self._writing = writing
+        self._open: set[types.RequestId] = set()
+
+    async def note(self, message: Message) -> bool:
+        inner = message.message if isinstance(message, SessionMessage) else None
+        if isinstance(inner, types.JSONRPCNotification) and inner.method.endswith("/cancelled"):
+            self._end((inner.params or {}).get("requestId"))  # it gets no answer
+        if not isinstance(inner, types.JSONRPCRequest):
+            return True
+        key = coerce_request_id(inner.id)
+        if key in self._open:
+            await self._writing.send(SessionMessage(refusal(inner.id)))
+            return False
+        self._open.add(key)
+        return True
+
+    def sent(self, message: SessionMessage) -> None:
+        if isinstance(message.message, types.JSONRPCResponse | types.JSONRPCError):
+            self._end(message.message.id)
+
+    def close(self) -> None:
+        """Nothing waits here."""
+
+    def _end(self, request_id: Any) -> None:
+        if isinstance(request_id, int | str):
+            self._open.discard(coerce_request_id(request_id))
+
+
+def guarded_streams(reading: Any, writing: Any) -> tuple[WatchedReading, WatchedWriting]:
+    """The streams of one client without requests under ids that are open."""
+    watch = _OfStreams(writing)
+    return WatchedReading(reading, watch), WatchedWriting(writing, watch)
+
+
+def refusal(request_id: types.RequestId) -> types.JSONRPCError:
+    """What a request under an open id is answered."""
+    message = "a request with this id has no answer yet; nothing was run; use an id once"
+    error = types.ErrorData(code=types.INVALID_REQUEST, message=message)
+    return types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
+
+
+def _session(scope: Any) -> str:
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return ""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == _SESSION), "")
+
+
+async def _received(receive: Receive) -> deque[Received]:
+    """The body, as far as it is no longer than the library takes."""
+    received: deque[Received] = deque()
+    size = 0
+    while size <= DEFAULT_MAX_REQUEST_BODY_SIZE:
+        message = await receive()
+        received.append(message)
+        size += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            break
+    return received
+
+
+def _again(received: deque[Received], receive: Receive) -> Receive:
+    async def again() -> Received:
+        return received.popleft() if received else await receive()
+
+    return again
+
+
+def _request_id(received: deque[Received]) -> types.RequestId | None:
+    """The id of a request; `None` for what is none, which the library answers."""
+    if received[-1].get("more_body", False):
+        return None
+    try:
+        body = b"".join(each.get("body", b"") for each in received)
+        return msgspec.json.decode(body, type=_Envelope).id
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+async def _refuse(request_id: types.RequestId, send: Send) -> None:
+    body = jsontext.encode_bytes(refusal(request_id).model_dump(exclude_none=True))
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

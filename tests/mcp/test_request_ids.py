@@ -1,0 +1,216 @@
+"""A request under an id that is open is refused at once, and the one before it gets its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx2
+import mcp_types as types
+import pytest
+from mcp.shared.message import SessionMessage
+
+from polycall import Toolset, tool
+from polycall.mcp import mcp_server, serve_http
+from polycall.mcp.request_ids import RequestIds
+
+Ask = Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]
+
+HELLO = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "t", "version": "1"},
+}
+
+
+class Served:
+    """One tool that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.goes_on = asyncio.Event()
+        self.begun = 0
+
+        @tool
+        async def act(what: str) -> str:
+            """Act."""
+            self.begun += 1
+            await self.goes_on.wait()
+            return what
+
+        self.server = mcp_server(Toolset([act]))
+
+    async def is_begun(self, times: int) -> None:
+        async with asyncio.timeout(20):
+            while self.begun < times:
+                await asyncio.sleep(0.01)
+
+
+def request(number: Any, method: str, **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+
+
+def acting(number: Any, what: str) -> dict[str, Any]:
+    return request(number, "tools/call", name="act", arguments={"what": what})
+
+
+def of_events(text: str) -> dict[str, Any]:
+    """The last message of a stream of events."""
+    lines = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    return json.loads(lines[-1]) if lines else json.loads(text)
+
+
+@asynccontextmanager
+async def over_http(served: Served) -> AsyncGenerator[Ask]:
+    addresses: asyncio.Queue[str] = asyncio.Queue()
+    serving = asyncio.create_task(serve_http(served.server, announce=addresses.put_nowait))
+    url = await addresses.get()
+    head = {"accept": "application/json, text/event-stream"}
+    async with httpx2.AsyncClient(headers=head, timeout=30) as http:
+        opened = await http.post(url, json=request(0, "initialize", **HELLO))
+        http.headers["mcp-session-id"] = opened.headers["mcp-session-id"]
+
+        async def ask(message: dict[str, Any]) -> dict[str, Any]:
+            answer = await http.post(url, json=message)
+            return {} if answer.status_code == 202 else of_events(answer.text)
+
+        await ask({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        try:
+            yield ask
+        finally:
+            serving.cancel()
+            await asyncio.wait({serving})
+
+
+@asynccontextmanager
+async def over_streams(served: Served) -> AsyncGenerator[Ask]:
+    """As over standard input and output: an answer is its request's by its id, and in order."""
+    to_server, reading = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    writing, from_server = anyio.create_memory_object_stream[SessionMessage](0)
+    options = served.server.create_initialization_options()
+    serving = asyncio.create_task(served.server.run(reading, writing, options))
+    waiting: list[tuple[dict[str, Any], asyncio.Future[dict[str, Any]]]] = []
+
+    async def hear() -> None:
+        async for message in from_server:
+            said = message.message.model_dump(by_alias=True, exclude_unset=True)
+            same = [each for each in waiting if each[0]["id"] == said.get("id")]
+            if not same:
+                continue
+            # A refusal is of the latest.
+            found = same[-1] if "error" in said else same[0]
+            waiting.remove(found)
+            found[1].set_result(said)
+
+    hearing = asyncio.create_task(hear())
+
+    async def ask(message: dict[str, Any]) -> dict[str, Any]:
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        if "id" in message:
+            waiting.append((message, answer))
+        else:
+            answer.set_result({})
+        parsed = types.jsonrpc_message_adapter.validate_python(message, by_name=False)
+        await to_server.send(SessionMessage(parsed))
+        return await answer
+
+    await ask(request(0, "initialize", **HELLO))
+    await ask({"jsonrpc": "2.0", "method": "notifications/initialized"})
+    try:
+        yield ask
+    finally:
+        hearing.cancel()
+        serving.cancel()
+        await asyncio.wait({hearing, serving})
+        for stream in (to_server, reading, writing, from_server):
+            stream.close()
+
+
+WAYS = {"http": over_http, "streams": over_streams}
+REFUSED = {
+    "code": -32600,
+    "message": "a request with this id has no answer yet; nothing was run; use an id once",
+}
+
+
+@pytest.mark.parametrize(("first", "second"), [(7, 7), ("a", "a"), (7, "7"), ("7", 7)])
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_request_under_an_open_id_is_refused_at_once(
+    way: str, first: Any, second: Any
+) -> None:
+    served = Served()
+    async with asyncio.timeout(30), WAYS[way](served) as ask:
+        one = asyncio.create_task(ask(acting(first, "one")))
+        await served.is_begun(1)
+        for message in (acting(second, "two"), request(second, "tools/list"), acting(second, "3")):
+            assert await ask(message) == {"jsonrpc": "2.0", "id": second, "error": REFUSED}
+        other = asyncio.create_task(ask(acting(8, "other")))  # an id of its own
+        await served.is_begun(2)
+        served.goes_on.set()
+        for each, number, what in ((one, first, "one"), (other, 8, "other")):
+            answer = await each
+            assert (answer["id"], answer["result"]["content"][0]["text"]) == (number, what)
+        again = await ask(acting(second, "again"))  # it has its answer, and is open no more
+        assert again["result"]["content"][0]["text"] == "again"
+    assert served.begun == 3
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_id_is_free_after_its_request_was_cancelled(way: str) -> None:
+    served = Served()
+    async with asyncio.timeout(30), WAYS[way](served) as ask:
+        one = asyncio.create_task(ask(acting(7, "one")))
+        await served.is_begun(1)
+        cancel = {"method": "notifications/cancelled", "params": {"requestId": 7}}
+        await ask({"jsonrpc": "2.0", **cancel})
+        if way == "http":
+            await one
+        served.goes_on.set()
+        answer = await ask(acting(7, "again"))
+        assert answer["result"]["content"][0]["text"] == "again"
+        one.cancel()
+
+
+async def test_an_id_stays_open_when_its_client_leaves() -> None:
+    """Else its answer would be the next one's."""
+    served = Served()
+    async with asyncio.timeout(30), over_http(served) as ask:
+        one = asyncio.create_task(ask(acting(7, "one")))
+        await served.is_begun(1)
+        one.cancel()
+        await asyncio.wait({one})
+        await asyncio.sleep(0.2)  # until the server knows
+        assert (await ask(acting(7, "two")))["error"] == REFUSED
+        served.goes_on.set()
+        assert (await ask(acting(7, "three")))["error"] == REFUSED
+        assert (await ask(acting(8, "four")))["result"]["content"][0]["text"] == "four"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b'{"id":1}', b'{"id":1.5,"method":"x"}', b'{"method":"x"}', b"[" * 10**5],
+)
+async def test_what_is_no_request_is_passed_on_as_it_came(body: bytes) -> None:
+    pieces = [body[:1], body[1:]]
+    came: list[bytes] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        del scope, send
+        while True:
+            message = await receive()
+            came.append(message["body"])
+            if not message["more_body"]:
+                return
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"mcp-session-id", b"s")]}
+    await RequestIds().guarded(app)(scope, receive, send)
+    assert b"".join(came) == body
