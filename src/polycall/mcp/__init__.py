@@ -2,7 +2,8 @@
 
 servers.py     which servers there are, and where: by hand, or from an `mcpServers` file
 connection.py  one connection to one server, owned by a task; process.py a server's program
-answer_body.py  what a server answers over HTTP, bounded
+answer_body.py  what a server answers over HTTP, bounded; comebacks.py how often its streams end
+outputs.py     what its tools promise of their results
 toolset.py     a server's tools as a toolset; several.py several servers at once (`connect`)
 cooldown.py    pauses before a server that fails is started anew
 inspection.py  what in a definition somebody should look at

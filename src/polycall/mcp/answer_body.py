@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx2
 import mcp_types as types
+import msgspec
+from mcp.shared.dispatcher import coerce_request_id
 
 from polycall._support import jsontext
 from polycall._support.json_weight import HeavyJSONError, PieceWeight
@@ -16,17 +17,33 @@ from polycall._support.json_weight import HeavyJSONError, PieceWeight
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 
 
+class _Envelope(msgspec.Struct):
+    """What says to which request a message belongs."""
+
+    id: int | str | None = None
+    method: str | msgspec.UnsetType = msgspec.UNSET
+
+
 class BoundedBody(httpx2.AsyncByteStream):
     """A body that ends with an error where it is larger than any answer, or has more values.
 
     The library bounds the events of a stream.  Any other body is the answer to one request, and
-    what stands in its place is an error for that request: a huge answer fails its call alone.
+    what stands in its place is an error for that request: a huge answer fails its call alone.  One
+    that `is_answer` and has another id would leave its request without any.
     """
 
-    def __init__(self, body: httpx2.AsyncByteStream, asked: httpx2.Request, *, is_stream: bool):
+    def __init__(
+        self,
+        body: httpx2.AsyncByteStream,
+        asked: httpx2.Request,
+        *,
+        is_stream: bool,
+        is_answer: bool = False,
+    ) -> None:
         self._body = body
         self._asked = asked
         self._is_stream = is_stream
+        self._is_answer = is_answer
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._events() if self._is_stream else self._whole()
@@ -53,18 +70,35 @@ class BoundedBody(httpx2.AsyncByteStream):
                 pieces = deque([self._error(f"the answer is too heavy: {error}")])
                 break
             pieces.append(piece)
+        if self._is_answer and self._is_another(b"".join(pieces)):
+            pieces = deque([self._error("the answer has another id than its request, or none")])
         while pieces:
             yield pieces.popleft()
 
-    def _error(self, told: str) -> bytes:
+    def _is_another(self, answer: bytes) -> bool:
+        """Whether it is some message, and no answer to this request."""
+        asked = self._id()
         try:
-            asked: Any = jsontext.decode(self._asked.content)
-        except ValueError:  # a sign-in's form, or no body
-            asked = None
-        if not isinstance(asked, dict) or "id" not in asked:
+            found = msgspec.json.decode(answer, type=_Envelope)
+        except (msgspec.DecodeError, RecursionError):
+            return False  # the library says what is wrong
+        if asked is None or found.id is None or found.method is not msgspec.UNSET:
+            return asked is not None
+        return coerce_request_id(found.id) != coerce_request_id(asked)
+
+    def _error(self, told: str) -> bytes:
+        asked = self._id()
+        if asked is None:
             raise httpx2.ReadError(told)
         error = {"code": types.INTERNAL_ERROR, "message": told}
-        return jsontext.encode_bytes({"jsonrpc": "2.0", "id": asked["id"], "error": error})
+        return jsontext.encode_bytes({"jsonrpc": "2.0", "id": asked, "error": error})
+
+    def _id(self) -> types.RequestId | None:
+        """Of the request; `None` for a sign-in's form, no body, or a message without one."""
+        try:
+            return msgspec.json.decode(self._asked.content, type=_Envelope).id
+        except msgspec.DecodeError:
+            return None
 
     async def aclose(self) -> None:
         await self._body.aclose()

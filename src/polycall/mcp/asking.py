@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeAlias, cast
@@ -28,6 +29,7 @@ logger = logging.getLogger("polycall.mcp")
 _REFUSED = types.INVALID_REQUEST
 _MESSAGE_CHARS_MAX = 4_000
 _SAMPLING_MESSAGES_MAX = 200
+_QUESTIONS_MAX = 100  # of one call
 
 
 class Elicitation(Struct, frozen=True):
@@ -117,6 +119,7 @@ class ServerQuestions:
         self._sample = sample
         self._calls: list[ToolContext[Any]] = []
         self._others = 0  # requests that are no calls
+        self._asked: Counter[int] = Counter()  # how often, in the calls that are under way
         self._own: contextvars.ContextVar[ToolContext[Any] | None] = contextvars.ContextVar(
             "polycall_mcp_call", default=None
         )
@@ -136,6 +139,7 @@ class ServerQuestions:
             self._begun.reset(other)
             self._own.reset(token)
             self._calls.remove(context)
+            del self._asked[id(context)]
 
     @contextmanager
     def asking(self, caller: Hashable) -> Generator[None]:
@@ -193,6 +197,8 @@ class ServerQuestions:
         call = self._context()
         if call is None or self._elicit is None:
             return self._unclear("a person")
+        if refused := self._excess(call):
+            return refused
         message = params.message[:_MESSAGE_CHARS_MAX]
         if isinstance(params, types.ElicitRequestURLParams):
             question = Elicitation(self._server, message, url=str(params.url))
@@ -208,6 +214,8 @@ class ServerQuestions:
         call = self._context()
         if call is None or self._sample is None:
             return self._unclear("a model")
+        if refused := self._excess(call):
+            return refused
         try:
             response = await self._sample(sampling_request(self._server, params), call)
         except PolycallError as error:
@@ -221,6 +229,16 @@ class ServerQuestions:
             model=response.model or "unknown",
             stop_reason=reason,
         )
+
+    def _excess(self, call: ToolContext[Any]) -> types.ErrorData | None:
+        """The refusal of a question, where its call asked enough of them."""
+        times = self._asked[id(call)] = self._asked[id(call)] + 1
+        if times <= _QUESTIONS_MAX:
+            return None
+        words = f"more than {_QUESTIONS_MAX} questions in one call"
+        if times == _QUESTIONS_MAX + 1:
+            logger.warning("MCP server %r asks %s; the others are refused", self._server, words)
+        return types.ErrorData(code=_REFUSED, message=words)
 
     def _unclear(self, whom: str) -> types.ErrorData:
         logger.warning(

@@ -8,7 +8,6 @@ waits, and leaves; callers in other tasks only ever see an error.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
@@ -32,12 +31,14 @@ from polycall.errors import ToolError, ToolServerError
 from polycall.ir import JSON
 from polycall.mcp.answer_body import ANSWER_BYTES_MAX, BoundedBody
 from polycall.mcp.asking import Elicit, Sample, ServerQuestions
+from polycall.mcp.comebacks import Comebacks
 from polycall.mcp.guard import guarded
 from polycall.mcp.listing import all_pages
 from polycall.mcp.logs import LogSink, reaches
 from polycall.mcp.open_requests import bounded
+from polycall.mcp.outputs import Outputs
 from polycall.mcp.process import Program
-from polycall.mcp.servers import Headers, HttpServer, Server
+from polycall.mcp.servers import HttpServer, Server, headers_hook
 from polycall.mcp.tasks import (
     TASKS_REVISION,
     Begun,
@@ -61,9 +62,13 @@ _LISTEN_AGAIN_S = 1.0
 _REFRESH_PAUSE_S = 0.1
 _REFRESH_PAUSE_S_MAX = 10.0
 _LEVEL_WITHIN_S = 5.0
+_CLOSE_S = 5.0
 _SESSION_LOST = ("Session terminated", "Server returned an error response")
 # What the protocol's library raises where a server or the way to it is at fault.
-_FAILURES = (ExceptionGroup, MCPError, OSError, RuntimeError, ValueError, httpx2.HTTPError)
+_FAILURES = (
+    *(ExceptionGroup, MCPError, OSError, httpx2.HTTPError),
+    *(ArithmeticError, RuntimeError, TypeError, ValueError),
+)
 
 
 class SessionLostError(ToolServerError):
@@ -98,6 +103,7 @@ class Connection:
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._owner: asyncio.Task[None] | None = None
         self._noise = ""
+        self._outputs = Outputs()
         self._program: Program | None = None
         self._status = 0
         self._is_session_gone = False
@@ -129,6 +135,9 @@ class Connection:
         if not self._ready.done():
             self._scope.cancel()  # it may never be open
         if self._owner is not None:
+            if isinstance(self._server, HttpServer):  # it is told, and may not answer
+                await asyncio.wait({self._owner}, timeout=_CLOSE_S)
+                self._scope.cancel()
             await asyncio.shield(self._owner)
 
     async def list_tools(self) -> list[types.Tool]:
@@ -137,7 +146,10 @@ class Connection:
         async def page(cursor: str | None) -> types.ListToolsResult:
             return await self._asked(self._connected().list_tools(cursor=cursor), "tools/list")
 
-        return await all_pages(self._server.name, "tools/list", page, lambda each: each.tools)
+        name = self._server.name
+        listed = await all_pages(name, "tools/list", page, lambda each: each.tools)
+        self._outputs.listed(listed)
+        return listed
 
     async def call(
         self,
@@ -268,7 +280,7 @@ class Connection:
                 "work, and it is not made again",
                 TaskForgottenError,
             ) from None
-        except (RuntimeError, ValueError) as error:
+        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
             # Valid JSON-RPC, and yet no result of the protocol, or not by the tool's own schema.
             raise self._failure(
                 f"gave an invalid answer to {what}: {truncated(str(error))}"
@@ -282,6 +294,7 @@ class Connection:
                         await group.start(self._listen, client)
                     group.start_soon(self._refresh)
                     self._client = client
+                    setattr(client.session, "validate_tool_result", self._outputs.check)  # noqa: B010
                     if not self._ready.done():
                         self._ready.set_result(None)
                     await self._closing.wait()
@@ -304,10 +317,13 @@ class Connection:
         if isinstance(server, HttpServer):
             # A call is bounded by its tool's deadline, and a stream of changes by nothing.
             timeout = httpx2.Timeout(server.connect_s, read=None)
-            hooks: dict[str, list[Any]] = {"response": [self._see]}
+            hooks: dict[str, list[Any]] = {
+                "request": [Comebacks().wait],
+                "response": [self._see],
+            }
             headers = {"accept-encoding": "identity"}
             if callable(server.headers):
-                hooks["request"] = [_headers_hook(server.headers)]
+                hooks["request"].append(headers_hook(server.headers))
             else:
                 headers = {**server.headers, **headers}
             auth = None if server.oauth is None else server.oauth.auth(server.url)
@@ -363,7 +379,10 @@ class Connection:
         kind = response.headers.get("content-type", "").strip().lower()
         if is_stream := kind.startswith("text/event-stream"):
             response.encoding = "utf-8"  # as events are, whatever the server says: it is weighed so
-        response.stream = BoundedBody(response.stream, asked, is_stream=is_stream)
+        is_answer = response.is_success and kind.startswith("application/json")
+        response.stream = BoundedBody(
+            response.stream, asked, is_stream=is_stream, is_answer=is_answer
+        )
         if response.status_code == 404 and asked.method == "POST":
             # The protocol: a client whose session is answered so begins a new one.
             self._is_session_gone |= "mcp-session-id" in asked.headers
@@ -463,18 +482,6 @@ class Connection:
 def _unheeded(task: asyncio.Future[Any]) -> None:
     if not task.cancelled():
         task.exception()  # the subscription ends with the connection, if not before
-
-
-def _headers_hook(
-    headers: Headers,
-) -> Callable[[httpx2.Request], Awaitable[None]]:
-    assert callable(headers)
-
-    async def hook(request: httpx2.Request) -> None:
-        found = headers()
-        request.headers.update(await found if inspect.isawaitable(found) else found)
-
-    return hook
 
 
 def _leaf(error: BaseException) -> BaseException:

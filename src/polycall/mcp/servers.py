@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import os
@@ -17,6 +18,8 @@ from polycall.ir import JSON
 from polycall.tools.problems import near_miss
 
 if TYPE_CHECKING:
+    import httpx2
+
     from polycall.mcp.oauth import OAuth
 
 logger = logging.getLogger("polycall.mcp")
@@ -124,6 +127,20 @@ class HttpServer(_Server):
 
 
 Server: TypeAlias = StdioServer | HttpServer
+
+
+def headers_hook(
+    headers: Headers,
+) -> Callable[[httpx2.Request], Awaitable[None]]:
+    """What asks a function for the headers of each request."""
+    assert callable(headers)
+
+    async def hook(request: httpx2.Request) -> None:
+        found = headers()
+        request.headers.update(await found if inspect.isawaitable(found) else found)
+
+    return hook
+
 
 _STDIO = {"command", "args", "env", "cwd"}
 _HTTP = {"url", "headers"}

@@ -263,6 +263,7 @@ async def _cancelled(session: ClientSession, name: str) -> None:
 
 def _pause_s(wanted_ms: Any) -> float:
     """How long to wait before the next look."""
-    if isinstance(wanted_ms, bool) or not isinstance(wanted_ms, int | float):
+    is_number = isinstance(wanted_ms, int | float) and not isinstance(wanted_ms, bool)
+    if not is_number or wanted_ms != wanted_ms:  # noqa: PLR0124 - of NaN, a loop makes no pause
         return _POLL_S
-    return min(max(wanted_ms / 1000, _POLL_S_MIN), _POLL_S_MAX)
+    return min(max(wanted_ms, 1000 * _POLL_S_MIN), 1000 * _POLL_S_MAX) / 1000

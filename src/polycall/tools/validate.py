@@ -6,6 +6,7 @@ refused with words that the model can act on.  Truncated or ambiguous arguments 
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import jsonschema_rs
@@ -15,9 +16,12 @@ from polycall._support import jsontext
 from polycall.errors import ArgumentsError, ToolDefinitionError
 from polycall.ir import JSON
 from polycall.schema.walk import as_object, nesting
+from polycall.schema.ways import Ways
 from polycall.tools.mending import Mending
 from polycall.tools.problems import Checker, Problem, explain, truncated
 from polycall.tools.relaxed import CutOffError, read_relaxed
+
+logger = logging.getLogger("polycall.tools")
 
 _EMPTY_SPELLINGS = ("", "null", '""', "''", "None")
 
@@ -36,6 +40,8 @@ class SchemaChecker:
 
     def __init__(self, schema: JSON, *, label: str) -> None:
         self._schema = schema
+        self._label = label
+        self._ways = Ways(schema) if '"$' in jsontext.encode(schema) else None
         try:
             self._validator = jsonschema_rs.validator_for(schema, offline=True)
         except ValueError as error:
@@ -46,8 +52,12 @@ class SchemaChecker:
         return _schema_checker, (self._schema,)
 
     def problems(self, arguments: JSON) -> list[Problem]:
-        """What is wrong with the arguments; nothing where they fit."""
+        """What is wrong with the arguments; nothing where they fit, or none could tell."""
         found: list[Problem] = []
+        if self._ways is not None and not self._ways.are_few(arguments):
+            words = "a value is not checked against the schema of %r: that could take for ever"
+            logger.warning(words, self._label)
+            return found
         for error in self._validator.iter_errors(arguments):
             path = tuple(error.instance_path)
             kind = error.kind

@@ -1,0 +1,85 @@
+"""How often a validator may look at a value: references can double that with each level.
+
+A schema of a kilobyte can keep a validator at work for years, and no validator can be stopped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polycall.errors import SchemaError
+from polycall.ir import JSON
+from polycall.schema.refs import References
+from polycall.schema.walk import (
+    DEFINITION_KEYS,
+    NESTING_MAX,
+    REFERENCE_KEYS,
+    as_array,
+    as_object,
+    children,
+)
+
+LOOKS_MAX = 20_000_000  # of one check; a million take 30 ms at most
+_COUNTS_MAX = 50_000
+# Keywords whose schemas look at the value itself; those of others look at what is in it.
+_HERE = (
+    *("allOf/", "anyOf/", "oneOf/", "dependencies/", "dependentSchemas/"),
+    *("if", "then", "else", "not"),
+)
+_DEFINITIONS = tuple(f"{key}/" for key in DEFINITION_KEYS)
+
+
+class Ways:
+    """Of one schema."""
+
+    def __init__(self, schema: JSON) -> None:
+        self._root = schema
+        self._references = References(schema)
+        self._counts: dict[tuple[int, int], int] = {}
+
+    def are_few(self, value: Any) -> bool:
+        """Whether the value can be checked in bounded time."""
+        depth, size = _measured(value)
+        if depth > NESTING_MAX:
+            return False
+        try:
+            return size * self._count(self._root, depth) <= LOOKS_MAX
+        except (SchemaError, RecursionError):
+            return False
+
+    def _count(self, node: JSON, depth: int) -> int:
+        """How many schemas look at a value, and at what is in it, by different ways."""
+        key = (id(node), depth)
+        if key in self._counts:
+            return self._counts[key]
+        if len(self._counts) >= _COUNTS_MAX:
+            return LOOKS_MAX + 1
+        self._counts[key] = LOOKS_MAX + 1  # for a ring
+        count = 1
+        for reference in (node.get(each) for each in REFERENCE_KEYS):
+            if isinstance(reference, str):
+                count += self._count(self._references.target(reference), depth)
+        for pointer, child in children(node):
+            is_here = pointer.startswith(_HERE)
+            if pointer.startswith(_DEFINITIONS) or (not is_here and depth == 0):
+                continue
+            count += self._count(child, depth if is_here else depth - 1)
+            if count > LOOKS_MAX:
+                break
+        self._counts[key] = count
+        return count
+
+
+def _measured(value: Any) -> tuple[int, int]:
+    """How deep a value is, and how many values are in it."""
+    depth, size = 0, 1
+    level = [value]
+    while level and depth <= NESTING_MAX:
+        inner: list[Any] = []
+        for each in level:
+            table = as_object(each)
+            inner += table.values() if table is not None else as_array(each) or ()
+        size += len(inner)
+        depth += bool(inner)
+        level = inner
+    return depth, size
