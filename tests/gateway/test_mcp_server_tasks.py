@@ -213,6 +213,37 @@ async def test_a_servers_task_goes_on_at_another_replica(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("who", ["the same", "a worker", "a replica"])
+async def test_a_servers_task_that_nobody_asks_for_is_taken_up_after_a_kill(
+    far: Far, tmp_path_factory: pytest.TempPathFactory, postgres_server: Any, who: str
+) -> None:
+    store = postgres_server.database() if who == "a replica" else ""
+    place = tmp_path_factory.mktemp("one")
+    words = "[server]\nworkers = 2\n" if who == "a worker" else ""
+    gateway = Gateway(place, words + config(far, store=store)).start()
+    await warm(gateway)
+    async with mcp_client(gateway, **options("auto")) as client:
+        name = await begun(client, "auto", "far_build", {"what": "house"})
+        await is_kept(gateway, client, name)
+        other = gateway
+        if who == "a replica":
+            other = Gateway(tmp_path_factory.mktemp("two"), config(far, store=store)).start()
+        gateway.kill()
+    if who != "a replica":
+        gateway.start()
+    try:
+        far.says("done", "a house")
+        await far.logged("result ")  # before any request of the protocol
+        async with mcp_client(other, **options("auto")) as client:
+            task = await until(client, name, "completed")
+        assert task["result"]["content"] == [{"type": "text", "text": "a house"}]
+    finally:
+        other.stop()
+    assert far.log.count("build house") == 1
+    assert sum(line.startswith("result ") for line in far.log) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "handshake"])
 @pytest.mark.parametrize("what", ["is started again", "loses the session"])
 async def test_a_servers_task_outlives_its_connection_and_is_begun_once(

@@ -12,8 +12,10 @@ from mcp_types import CallToolResult, TextContent
 
 from polycall.errors import RateLimitError, StoreError
 from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.mcp import tasks as tasks_module
 from polycall.gateway.mcp.asking import Running
-from polycall.gateway.mcp.task_records import HEAD, TaskRecord
+from polycall.gateway.mcp.task_names import HEAD
+from polycall.gateway.mcp.task_records import TaskRecord
 from polycall.gateway.mcp.tasks import Tasks
 from polycall.gateway.mcp.updates import Updates
 from polycall.gateway.store import Store
@@ -239,3 +241,62 @@ async def test_a_process_does_not_take_over_a_task_that_it_works_on(
     go_on.set()
     record = await until(tasks, record.id, "completed")
     assert (await tasks.result(ME, record))["content"][0]["text"] == "done"
+
+
+@pytest.mark.parametrize("seen", ["", "building"], ids=["a call", "a task at its server"])
+async def test_a_record_has_from_the_start_what_another_process_needs(seen: str) -> None:
+    """A process may be killed as soon as the client has the task's name."""
+    values = Values()
+    tasks = tasks_on(values)
+
+    async def work(_running: Running[Any]) -> CallToolResult:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    running: Running[Any] = Running(work)
+    running.begun("call-1")
+    if seen:
+        running.tasked(ServerTask("at its server", "there", is_left=False))
+        await running.report(0.0, seen)
+    record = await tasks.begin(ME, "t_x", "t", lambda: running, can_ask=True, going=running)
+    found = TaskRecord.read(values.kept[ME.id, HEAD + record.id])
+    assert (found.call_id, found.message) == ("call-1", seen)
+    assert (found.server_task and found.server_task.id) == ("at its server" if seen else None)
+    await tasks.close()
+
+
+@pytest.mark.parametrize("away", [0, 2], ids=["", "the store is away at first"])
+@pytest.mark.parametrize("task", [None, ServerTask("at its server", "there")], ids=["call", "task"])
+async def test_a_task_of_a_process_that_is_gone_is_taken_up_without_being_asked_for(
+    task: ServerTask | None, away: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_module, "SILENT_S", 0.01)
+    values = Values()
+    rows: list[Any] = []
+    values.add_row = rows.append  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    tasks, others = tasks_on(values), [tasks_on(values) for _ in range(2)]
+    resumed: list[str] = []
+
+    async def work(_running: Running[Any]) -> CallToolResult:
+        return said("done")
+
+    def resume(record: TaskRecord) -> Running[Any]:
+        resumed.append(record.id)
+        return Running(work)
+
+    record = TaskRecord("0" * 32, "t_x", "t", "first", "gone", 1e9, 1e9, 0.0, 10**12)
+    record.server_task = task
+    values.kept[ME.id, HEAD + record.id] = record.written()
+    values.fails = away
+    for each in (tasks, *others, tasks):  # several processes see it at once
+        each.take_up(ME, record.id, resume)
+    async with asyncio.timeout(20):  # nobody asks
+        while not (done := TaskRecord.read(values.kept[ME.id, HEAD + record.id])).is_over:
+            await asyncio.sleep(0.01)
+    assert (done.is_lost, len(resumed), len(rows)) == (
+        task is None,
+        int(task is not None),
+        int(task is None),
+    )
+    for each in (tasks, *others):
+        await each.close()

@@ -168,6 +168,14 @@ class Keys:
             )
         return owner
 
+    def of_id(self, owner_id: str) -> Owner | None:
+        """The client of this id, while its key is good."""
+        if self.is_open:
+            return ANYBODY if owner_id == ANYBODY.id else None
+        now = time.time()
+        owners = self._owners.values()
+        return next((each for each in owners if each.id == owner_id and each.expires >= now), None)
+
     async def refresh(self, revision: int) -> None:
         """Read the store's keys again where their revision says that they have changed."""
         if revision != self._revision:

@@ -10,6 +10,7 @@ offers.py     resources, prompts and completion of all servers
 calls.py      one tool call: permission, limits, approval, bounds, ledger, spans
 tasks.py      calls that outlive their request; task_requests.py the protocol's words for them
 task_jobs.py  the call of a task in its process; task_records.py what is kept of it
+task_names.py how that lies in the store
 resuming.py   waiting for a server's task that another process began
 pages.py      long lists on pages
 asking.py     what a call asks of its client in the middle: a person's word

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from polycall.errors import InvalidRequestError, MalformedRequestError, NotFound
 from polycall.gateway.accounts.keys import Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.http.request import GatewayRequest, Receive, Scope, Send
+from polycall.gateway.mcp.task_names import HEAD, SILENT_S, TTL_S_MAX, is_live
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.processes.memory_guard import MemoryGuard
 from polycall.gateway.store import Store
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("polycall.mcp")
 
 PATH = "/mcp"
+_LOOK_S = 4.0
+_CLOCKS_S = 30.0  # by which those of replicas may differ
+_FOUND_MAX = 2_000
 
 
 class McpDispatch:
@@ -61,7 +66,10 @@ class McpDispatch:
         }
         self._config: Config | None = None
         self.has_servers = False  # there is something to serve
+        self._is_draining = False
         self._service: McpService | None = None
+        self._look_at = 0.0
+        self._looked_until = 0.0
 
     def configure(self, config: Config) -> None:
         """Serve by this configuration."""
@@ -109,8 +117,23 @@ class McpDispatch:
                 )
         return await self.opened().model_tools(owner, names, gateway_request)
 
+    async def look(self) -> None:
+        """Every few seconds, take up tasks of processes that are gone, for which nobody may ask."""
+        if not self.has_servers or self._is_draining or time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_S
+        before = time.time() - SILENT_S  # what is at work is written anew all the time
+        since = max(self._looked_until - _CLOCKS_S, before - TTL_S_MAX)
+        store, keys = self._parts["store"], self._parts["keys"]
+        for owner_id, name, _, value in await store.recent_states(HEAD, _FOUND_MAX, since, before):
+            owner = keys.of_id(owner_id)
+            if owner is not None and is_live(value):
+                self.opened().take_up_task(owner, name.removeprefix(HEAD))
+        self._looked_until = before
+
     def drain(self) -> None:
         """End the streams in which nothing is under way."""
+        self._is_draining = True
         if self._service is not None:
             self._service.endpoint.drain()
 

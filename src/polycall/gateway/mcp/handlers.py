@@ -240,6 +240,10 @@ class Handlers:
         ttl_ms = params.task.ttl if params.task is not None else None
         return await self._begin(context, params.name, lambda: Running(made), ttl_ms=ttl_ms)
 
+    def take_up(self, owner: Owner, name: str) -> None:
+        """Resume or end a task in the place of a process that is gone, whoever asks for it."""
+        self._tasks.take_up(owner, name, partial(self._resumer.alone, owner))
+
     def _resumed(self, context: Context, record: TaskRecord) -> Running[types.CallToolResult]:
         return self._resumer.running(_asked(context), record)
 
@@ -288,9 +292,8 @@ class Handlers:
             if found is None:
                 within_s = None
                 # Where there are too many, or no store, the client waits as others do.
-                said = running.message
                 try:
-                    record = await self._begin(context, tool, lambda: running, message=said)
+                    record = await self._begin(context, tool, lambda: running, going=running)
                 except PolycallError:
                     continue
                 except BaseException:

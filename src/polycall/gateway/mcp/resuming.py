@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 import mcp_types as types
 
+from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.http.request import GatewayRequest, Scope
 from polycall.gateway.mcp.asking import Running
 from polycall.gateway.mcp.calls import CallScope, McpRequest, ToolCalls, call_row, failed
 from polycall.gateway.mcp.hub import OfferedTool
@@ -19,6 +21,7 @@ Made: TypeAlias = Running[types.CallToolResult]
 ScopeOf: TypeAlias = Callable[[McpRequest, Made, OfferedTool], CallScope]
 
 _LOOK_S = 1.0
+_NOBODY: Scope = {"method": "POST", "path": "/mcp", "query_string": b"", "headers": []}
 _WITHIN_S_MIN = 30.0  # the result may be there, however long the gateway was away
 
 
@@ -29,6 +32,13 @@ class Resumer:
         self._calls = calls
         self._scope_of = scope_of
         self._telling: set[asyncio.Task[None]] = set()
+
+    def alone(self, owner: Owner, record: TaskRecord) -> Made:
+        """The same while no client asks: what the server asks of a model is refused."""
+        request = GatewayRequest(_NOBODY, _nothing, _unheard, f"task_{record.id[:16]}")
+        names = (record.server,)
+        asked = McpRequest(owner, names, is_code=False, is_one=False, gateway_request=request)
+        return self.running(asked, record)
 
     def running(self, asked: McpRequest, record: TaskRecord) -> Made:
         """Waits for the server's task of the record; its questions are of this request's key."""
@@ -117,3 +127,11 @@ class Resumer:
             error=error,
         )
         self._calls.write_row(row)
+
+
+async def _nothing() -> Scope:
+    return {"type": "http.disconnect"}
+
+
+async def _unheard(_: Scope) -> None:
+    """Nobody is there."""

@@ -71,6 +71,10 @@ class McpService:
         self.endpoint.configure(config)
         self._changed("tools")
 
+    def take_up_task(self, owner: Owner, name: str) -> None:
+        """Resume or end a task in the place of a process that is gone, whoever asks for it."""
+        self._handlers.take_up(owner, name)
+
     async def model_tools(
         self, owner: Owner, names: Sequence[str], gateway_request: GatewayRequest
     ) -> list[FunctionTool[..., Any]]:

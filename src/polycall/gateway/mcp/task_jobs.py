@@ -15,21 +15,21 @@ from polycall._support import jsontext
 from polycall.errors import StoreError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp.asking import Running, question_request
+from polycall.gateway.mcp.task_names import HEAD
 from polycall.gateway.mcp.task_records import (
     BEAT_S,
-    HEAD,
     LOST,
     MESSAGE_MAX,
     PART_BYTES_MAX,
     Status,
     TaskRecord,
     is_large,
+    kept,
     result_state,
 )
 from polycall.gateway.store import Store
 from polycall.ir import JSON
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
-from polycall.mcp.tasks import ServerTask
 
 logger = logging.getLogger("polycall.mcp")
 
@@ -138,7 +138,7 @@ class TaskJob:
             record.question = None
         record.message = self._running.message[:MESSAGE_MAX]
         record.call_id = self._running.call_id or record.call_id
-        record.server_task = _kept(self._running.server_task) or record.server_task
+        record.server_task = kept(self._running.server_task) or record.server_task
         now = time.time()
         after = _state_of(record)
         if after != before:
@@ -196,13 +196,9 @@ class TaskJob:
         record = TaskRecord.read(value)
         if record.is_over or record.worker != self._worker:
             return None
-        record.server_task = _kept(self._running.server_task) or record.server_task
+        record.server_task = kept(self._running.server_task) or record.server_task
         record.call_id, record.beat = self._running.call_id, 0.0
         return record.written()
-
-
-def _kept(task: ServerTask | None) -> ServerTask | None:
-    return None if task is None else ServerTask(task.id, task.place)
 
 
 def _state_of(record: TaskRecord) -> tuple[object, ...]:

@@ -9,15 +9,13 @@ import msgspec
 from msgspec import Struct
 
 from polycall._support import jsontext
+from polycall.gateway.mcp.task_names import LIVE, SILENT_S
 from polycall.ir import JSON
 from polycall.mcp.tasks import ServerTask
 
 Status: TypeAlias = Literal["working", "input_required", "completed", "failed", "cancelled"]
 
-LIVE = ("working", "input_required")
-HEAD = "mcp-task:"
 BEAT_S = 2.0
-SILENT_S = 8.0  # of a process that makes a call: it is gone
 MESSAGE_MAX = 500
 # Of a question, an answer, an error: all tasks of a key are read at once.
 PART_BYTES_MAX = 64 * 1024
@@ -73,6 +71,11 @@ class TaskRecord(Struct):
     def is_silent(self) -> bool:
         """Whether the process that made the call is gone."""
         return not self.is_over and time.time() - self.beat >= SILENT_S
+
+
+def kept(task: ServerTask | None) -> ServerTask | None:
+    """What is kept of a server's task."""
+    return None if task is None else ServerTask(task.id, task.place)
 
 
 def result_state(name: str) -> str:

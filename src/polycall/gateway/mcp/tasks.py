@@ -1,10 +1,10 @@
 """Calls that outlive their request: the protocol's tasks, each its key's own, in the store.
 
 The process that makes the call says every few seconds that it still does.  One that fell silent is
-taken for dead.  Where the server made a task of the call, the process that is asked next waits for
-that in its place; else the task ends with a result that says so.  No call is made twice.  All
-that is known of a task is one record, changed only from what it was: whatever process a client
-comes to, the first end holds.
+taken for dead.  Where the server made a task of the call, the process that is asked next, or that
+sees the silence first, waits for that in its place; else the task ends with a result that says so.
+No call is made twice.  All that is known of a task is one record, changed only from what it was:
+whatever process a client comes to, the first end holds.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ import msgspec
 from mcp.shared.exceptions import MCPError
 
 from polycall._support import jsontext
-from polycall.errors import OverloadedError, PolycallError, RateLimitError
+from polycall.errors import OverloadedError, PolycallError, RateLimitError, StoreError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp.calls import call_row
 from polycall.gateway.mcp.task_jobs import LOOK_S, Made, TaskJob
+from polycall.gateway.mcp.task_names import HEAD, SILENT_S, TTL_S_MAX
 from polycall.gateway.mcp.task_records import (
-    HEAD,
     LOST,
     MESSAGE_MAX,
     PART_BYTES_MAX,
     TaskRecord,
+    kept,
     result_state,
 )
 from polycall.gateway.store import Store
@@ -45,7 +46,7 @@ Resume: TypeAlias = Callable[[TaskRecord], Made]
 
 POLL_MS = 1_000
 _TTL_MS = 3_600_000
-_TTL_MS_MAX = 24 * _TTL_MS
+_TTL_MS_MAX = int(TTL_S_MAX * 1000)
 _RUNNING_MAX = 500
 _RUNNING_OF_KEY_MAX = 32
 _KEPT_OF_KEY_MAX = 200
@@ -60,6 +61,7 @@ class Tasks:
         self._worker = worker
         self._jobs: dict[str, TaskJob] = {}
         self._beginning: Counter[str] = Counter()  # by key, those that are not in the store yet
+        self._taking_up: dict[str, asyncio.Task[None]] = {}
 
     async def begin(
         self,
@@ -70,17 +72,18 @@ class Tasks:
         *,
         can_ask: bool,
         ttl_ms: int | None = None,
-        message: str = "",
+        going: Made | None = None,
     ) -> TaskRecord:
         """Make the call as a task; when this returns, the task is in the store.
 
-        Raises `RateLimitError` or `OverloadedError` where there are too many.
+        `going` is a call that is under way already: another process may have to wait for it from
+        here on.  Raises `RateLimitError` or `OverloadedError` where there are too many.
         """
         self._check(owner)
         self._beginning[owner.id] += 1
         try:
             return await self._begun(
-                owner, tool, server, make, can_ask=can_ask, ttl_ms=ttl_ms, message=message
+                owner, tool, server, make, can_ask=can_ask, ttl_ms=ttl_ms, going=going
             )
         finally:
             self._beginning[owner.id] -= 1
@@ -95,7 +98,7 @@ class Tasks:
         *,
         can_ask: bool,
         ttl_ms: int | None,
-        message: str,
+        going: Made | None,
     ) -> TaskRecord:
         await self._make_room(owner)
         now = time.time()
@@ -109,9 +112,11 @@ class Tasks:
             updated=now,
             beat=now,
             ttl_ms=min(max(ttl_ms or _TTL_MS, 1_000), _TTL_MS_MAX),
-            message=message[:MESSAGE_MAX],
             can_ask=can_ask,
         )
+        if going is not None:
+            record.message = going.message[:MESSAGE_MAX]
+            record.call_id, record.server_task = going.call_id, kept(going.server_task)
         await self._store.save_state(owner.id, HEAD + record.id, record.written())
         self._work(owner, record, make())
         return record
@@ -154,6 +159,27 @@ class Tasks:
         except PolycallError:
             return record  # it waits, as it does at its server
         return await self._resume(owner, record, resume)
+
+    def take_up(self, owner: Owner, name: str, resume: Resume) -> None:
+        """See to it that a task whose process is gone is resumed or ended, whoever asks for it."""
+        if name not in self._taking_up and len(self._taking_up) < _RUNNING_MAX:
+            task = asyncio.ensure_future(self._taken_up(owner, name, resume))
+            self._taking_up[name] = task
+            task.add_done_callback(lambda _: self._taking_up.pop(name, None))
+
+    async def _taken_up(self, owner: Owner, name: str, resume: Resume) -> None:
+        while True:
+            try:
+                record = await self.find(owner, name, resume)
+            except StoreError:
+                pass  # it comes back
+            except Exception:
+                logger.exception("the task %s of a process that is gone is left", name)
+                return
+            else:
+                if record is None or not record.is_silent:
+                    return
+            await asyncio.sleep(SILENT_S)
 
     async def all(self, owner: Owner, resume: Resume | None = None) -> list[TaskRecord]:
         """The tasks of this key, the oldest first."""
@@ -223,6 +249,8 @@ class Tasks:
 
     async def close(self, within_s: float = 5.0) -> None:
         """End the calls that are under way; their tasks say so."""
+        for taking in self._taking_up.values():
+            taking.cancel()
         for job in list(self._jobs.values()):
             job.abandon()
         tasks = [job.task for job in self._jobs.values() if job.task is not None]

@@ -15,6 +15,7 @@ from msgspec import Struct
 from polycall.errors import RequestError, StoreError
 
 T = TypeVar("T")
+StateRow: TypeAlias = tuple[str, str, float, bytes]  # owner, id, when it was written, value
 
 
 class Query(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from polycall.errors import MalformedRequestError
-from polycall.gateway.store.base import LedgerRow, Operation, Query
+from polycall.gateway.store.base import LedgerRow, Operation, Query, StateRow
 
 _FIELDS = LedgerRow.__struct_fields__
 _COLUMNS = ", ".join(_FIELDS)
@@ -124,12 +124,14 @@ def keep_new(owner: str, name: str, value: bytes, now: float) -> Operation[bool]
     return bool(rows)
 
 
-def recent_states(prefix: str, number: int) -> Operation[list[tuple[str, str, float, bytes]]]:
-    """The newest values whose ids begin so: owner, id, time, value."""
+def recent_states(
+    prefix: str, number: int, since: float = 0.0, before: float = 1e12
+) -> Operation[list[StateRow]]:
+    """The newest values of that time whose ids begin so."""
     rows = yield Query(
         "SELECT owner, id, created, value FROM states WHERE id >= ? AND id < ? "
-        "ORDER BY created DESC LIMIT ?",
-        (prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1), number),
+        "AND created >= ? AND created < ? ORDER BY created DESC LIMIT ?",
+        (prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1), since, before, number),
     )
     return [(owner, name, created, bytes(value)) for owner, name, created, value in rows]
 

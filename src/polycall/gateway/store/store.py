@@ -41,6 +41,7 @@ from polycall.gateway.store.base import (
     LedgerRow,
     Operation,
     Settlement,
+    StateRow,
 )
 from polycall.gateway.store.reading_process import ReadingProcess
 from polycall.gateway.store.sqlite import SQLiteEngine, path_of
@@ -213,9 +214,9 @@ class Store:
             self._cache.pop((owner, state_id))
         return await self._write(operations.delete_states(owner, state_ids))
 
-    async def recent_states(self, prefix: str, number: int) -> list[tuple[str, str, float, bytes]]:
-        """The newest values of all owners whose ids begin so: owner, id, time, value."""
-        rows = await self.look_up_aside(operations.recent_states(prefix, number))
+    async def recent_states(self, prefix: str, number: int, *between: float) -> list[StateRow]:
+        """The newest values of all owners whose ids begin so, `between` two times."""
+        rows = await self.look_up_aside(operations.recent_states(prefix, number, *between))
         found = [(*row[:3], self._vault.unlock(row[0], row[1], row[3])) for row in rows]
         return [(*row[:3], row[3]) for row in found if row[3] is not None]
 
