@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from polycall.dialects import openai_chat
 from polycall.gateway.passthrough.plain_messages import as_plain, read_plain_answer
 from polycall.gateway.passthrough.tool_texts import tool_text
-from polycall.providers.quirks import COMPATIBLE
+from polycall.providers.quirks import NAMED_QUIRKS
 
 TEXTS = st.sampled_from(["hi", "물 🎉", "", 'say "content": null', '{"a": 1}', "\\u0041"])
 ARGUMENTS = st.sampled_from(["{}", '{"city": "서울"}', '{"a": {"b": [1, null]}}', "[1]", "", "{"])
@@ -56,7 +56,9 @@ def test_what_passes_is_what_a_translation_sends(
     if plain is None:
         return
     request = openai_chat.parse_request({"model": "m", "messages": messages})
-    rendered = openai_chat.render_request(request, quirks=COMPATIBLE).body["messages"]
+    rendered = openai_chat.render_request(request, quirks=NAMED_QUIRKS["compatible"]).body[
+        "messages"
+    ]
     assert json.loads(bytes(plain)) == rendered
 
 
@@ -147,7 +149,7 @@ def test_an_answer_that_is_plain_is_what_a_translation_gives(name: str) -> None:
     read = read_plain_answer(json.dumps(answer).encode())
     assert (read is not None) == is_plain
     if read is not None:
-        calls = answer["choices"][0]["message"]["tool_calls"] or []
+        calls: list[Any] = answer["choices"][0]["message"]["tool_calls"] or []
         assert read.calls == len(calls)
         assert read.usage == openai_chat.parse_response(answer).usage
         rendered = openai_chat.render_response(openai_chat.parse_response(answer))

@@ -7,7 +7,7 @@ import pytest
 from polycall.errors import UnsupportedError
 from polycall.ir import Media, Message, Text
 from polycall.providers.provider import Provider
-from polycall.providers.quirks import COMPATIBLE
+from polycall.providers.quirks import NAMED_QUIRKS
 from tests.profiles.asking import asked, said
 
 PICTURE = Media("image", "image/png", data="iVBORw0KGgo=")
@@ -71,7 +71,9 @@ def test_m02_a_beginning_that_a_model_does_not_take_is_a_turn_to_go_on_from(mode
 @pytest.mark.parametrize("count", [5, 9])
 def test_t20_an_unknown_server_is_sent_as_many_stops_as_openai_takes(count: int) -> None:
     stops = [f"<{number}>" for number in range(count)]
-    server = Provider("mine", "openai-chat", "http://127.0.0.1:9", quirks=COMPATIBLE)
+    server = Provider(
+        "mine", "openai-chat", "http://127.0.0.1:9", quirks=NAMED_QUIRKS["compatible"]
+    )
     wire = asked("mine/some-model", provider=server, stop=stops)
     assert wire.body["stop"] == stops[:4]
     assert wire.stops == stops

@@ -14,7 +14,7 @@ from polycall.errors import RequestError, UnsupportedError
 from polycall.fold import unfold
 from polycall.ir import JSON, Media, Message, Opaque, Request, Response, Text, ToolCall, ToolResult
 from polycall.providers.dialects import DIALECTS
-from polycall.providers.quirks import COMPATIBLE, DEEPSEEK, OPENROUTER, VLLM
+from polycall.providers.quirks import NAMED_QUIRKS
 from polycall.tools import Toolset, execute
 from polycall.translation.foreign_parts import ROWS, Row, row_for
 from polycall.translation.quirks import Quirks
@@ -29,10 +29,10 @@ PIXEL = (
 # Each target, and how careful it must be asked.
 TARGETS: dict[str, tuple[str, Quirks]] = {
     "chat": (CHAT, Quirks()),
-    "compatible": (CHAT, COMPATIBLE),
-    "deepseek": (CHAT, DEEPSEEK),
-    "vllm": (CHAT, VLLM),
-    "openrouter": (CHAT, OPENROUTER),
+    "compatible": (CHAT, NAMED_QUIRKS["compatible"]),
+    "deepseek": (CHAT, NAMED_QUIRKS["deepseek"]),
+    "vllm": (CHAT, NAMED_QUIRKS["vllm"]),
+    "openrouter": (CHAT, NAMED_QUIRKS["openrouter"]),
     "responses": (RESPONSES, Quirks()),
     "anthropic": (ANTHROPIC, Quirks()),
     "gemini": (GEMINI, Quirks()),
@@ -270,9 +270,9 @@ def with_result(client: str, block: JSON) -> JSON:
     """A body of `client` whose last turn is a tool's result that holds `block`."""
     match client:
         case "anthropic":
-            call = {"type": "tool_use", "id": "c", "name": "look", "input": {}}
+            call: JSON = {"type": "tool_use", "id": "c", "name": "look", "input": {}}
             result = {"type": "tool_result", "tool_use_id": "c", "content": [block]}
-            messages = [
+            messages: list[JSON] = [
                 {"role": "user", "content": "go"},
                 {"role": "assistant", "content": [call]},
                 {"role": "user", "content": [result]},
@@ -362,16 +362,20 @@ def test_c2_a_tools_file_is_named_in_words_and_never_fails_the_run(name: str, ta
 OFFICE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 
+_CHATS = ("chat", "compatible", "deepseek", "vllm", "responses")
+REFUSED_MEDIA = [
+    (Media("image", "image/heic", "AAEC"), _CHATS),
+    (Media("image", "image/tiff", "AAEC"), _CHATS),
+    (Media("file", OFFICE, "AAEC"), ("gemini",)),
+]
+
+
 @pytest.mark.parametrize(
     ("target", "media", "words"),
     [
-        (target, Media(kind, media_type, "AAEC"), f"[{kind}, {media_type}, 3 bytes: not shown")
+        (target, media, f"[{media.kind}, {media.media_type}, 3 bytes: not shown")
         for target in TARGETS
-        for kind, media_type, refusing in (
-            ("image", "image/heic", ("chat", "compatible", "deepseek", "vllm", "responses")),
-            ("image", "image/tiff", ("chat", "compatible", "deepseek", "vllm", "responses")),
-            ("file", OFFICE, ("gemini",)),
-        )
+        for media, refusing in REFUSED_MEDIA
         if target.startswith(refusing)
     ],
 )

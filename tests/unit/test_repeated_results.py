@@ -7,7 +7,7 @@ import pytest
 from polycall._support import jsontext
 from polycall.ir import Message, Request, Text, Tool, ToolCall, ToolResult
 from polycall.providers.dialects import DIALECTS
-from polycall.providers.quirks import COMPATIBLE, DEEPSEEK, OPENAI, VLLM
+from polycall.providers.quirks import NAMED_QUIRKS
 from polycall.translation.quirks import Quirks
 
 CALL = Message("assistant", [ToolCall("call_1", "read", "{}")])
@@ -48,7 +48,9 @@ def test_a_call_that_has_the_id_of_an_earlier_one_has_its_own_result(dialect: st
     assert "orphan_tool_result" not in features
 
 
-@pytest.mark.parametrize("quirks", [OPENAI, COMPATIBLE, DEEPSEEK, VLLM])
+@pytest.mark.parametrize(
+    "quirks", [NAMED_QUIRKS[name] for name in ("openai", "compatible", "deepseek", "vllm")]
+)
 def test_a_long_id_is_shortened_alike_in_call_and_result(quirks: Quirks) -> None:
     """Gemini CLI puts the tool's name before the id when it resumes."""
     name = "run_shell_command__call_6669b848299900b1be8f0d43"

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polycall.config.reader import Reader
-from polycall.providers.catalogue import ANTHROPIC, CATALOGUE
+from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.hosting import PLACE_VALUE
 from polycall.providers.provider import Auth, Capabilities, DialectName, Price, Provider
 from polycall.providers.quirks import NAMED_QUIRKS
@@ -98,7 +98,7 @@ def make_provider(reader: Reader, name: str, table: ProviderTable) -> Provider |
             dialect=dialect,
             base_url=base_url,
             auth=_AUTH[dialect],
-            headers=ANTHROPIC.headers if dialect == "anthropic" else {},
+            headers=CATALOGUE["anthropic"].headers if dialect == "anthropic" else {},
             quirks=unstated,
             needs_key=False,
         )

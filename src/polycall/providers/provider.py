@@ -89,7 +89,7 @@ class Capabilities(Struct, frozen=True):
         return all(getattr(self, feature) in (True, "prompted") for feature in features)
 
 
-class Provider(Struct, frozen=True):
+class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     """One vendor, or a host that serves another's models.
 
     `base_url` is as that vendor's own SDK takes it: OpenAI and its relatives with `/v1`,

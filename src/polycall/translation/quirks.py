@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 
-class Quirks(Struct, frozen=True):
+class Quirks(Struct, frozen=True, forbid_unknown_fields=True):
     """What the target of a rendering takes.  Everything here concerns requests."""
 
     # The server's name where models of open weights are served in ways of its own.

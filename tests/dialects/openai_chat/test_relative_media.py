@@ -12,7 +12,7 @@ from polycall.errors import UnsupportedError
 from polycall.exchange import prepare
 from polycall.gateway.passthrough.request import QuirkMarks, read_fields
 from polycall.providers.catalogue import CATALOGUE
-from polycall.providers.quirks import COMPATIBLE
+from polycall.providers.quirks import NAMED_QUIRKS
 
 
 def file(media_type: str, data: str) -> dict[str, Any]:
@@ -85,6 +85,8 @@ def test_c5_a_field_that_a_relative_refuses_is_left_out(
 def test_t19_more_stops_than_an_unnamed_server_takes_are_not_passed_on(stops: list[str]) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stop": stops}
     fields = read_fields(json.dumps(body).encode(), "openai-chat")
-    assert QuirkMarks(COMPATIBLE).meet(fields)
+    assert QuirkMarks(NAMED_QUIRKS["compatible"]).meet(fields)
     plain = {key: value for key, value in body.items() if key != "stop"}
-    assert not QuirkMarks(COMPATIBLE).meet(read_fields(json.dumps(plain).encode(), "openai-chat"))
+    assert not QuirkMarks(NAMED_QUIRKS["compatible"]).meet(
+        read_fields(json.dumps(plain).encode(), "openai-chat")
+    )
