@@ -8,17 +8,12 @@ from __future__ import annotations
 import base64
 import collections.abc
 import contextlib
+import functools
+import importlib
 import inspect
 import io
 from collections.abc import Collection
 from typing import Any, Protocol, TypeAlias, runtime_checkable
-
-from pydantic_core import (
-    PydanticSerializationError,
-    SchemaSerializer,
-    core_schema,
-    to_json,
-)
 
 from polycall._support import jsontext
 from polycall.errors import ToolError
@@ -158,7 +153,7 @@ def _json_text(value: Any) -> str:
         )
     try:
         return _encoded(value)
-    except (PydanticSerializationError, ValueError) as error:
+    except ValueError as error:
         why = str(error).removeprefix("Error serializing to JSON: ").removeprefix("ValueError: ")
         raise ToolError(f"the tool ran, and its result cannot be written as JSON: {why}") from None
 
@@ -170,16 +165,24 @@ def _encoded(value: Any) -> str:
         "fallback": _in_json,
     }
     try:
-        data = to_json(value, **options)
-    except (PydanticSerializationError, ValueError) as error:
+        data = _core().to_json(value, **options)
+    except ValueError as error:
         if "utf-8" not in str(error):
             raise
         # Bytes of a model go by its own setting, which is text; these are none.
-        data = to_json(_PLAIN.to_python(value, fallback=_in_json), **options)
+        data = _core().to_json(_plain().to_python(value, fallback=_in_json), **options)
     return data.decode("utf-8")
 
 
-_PLAIN = SchemaSerializer(core_schema.any_schema())
+@functools.cache
+def _core() -> Any:
+    """Load pydantic's core, which takes long, with the first result that is written as JSON."""
+    return importlib.import_module("pydantic_core")
+
+
+@functools.cache
+def _plain() -> Any:
+    return _core().SchemaSerializer(_core().core_schema.any_schema())
 
 
 def _in_json(value: Any) -> Any:
