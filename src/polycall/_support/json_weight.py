@@ -42,6 +42,43 @@ def _is_heavy(data: bytes, size: int) -> bool:
     return containers * _CONTAINER_BYTES + data.count(b",") * _VALUE_BYTES > _TIMES_MAX * size
 
 
+def outline(data: bytes, text_bytes_max: int) -> bytes:
+    """JSON with `""` for its longer texts.
+
+    Made a slice at a time: one search of all of it would hold the interpreter, in any thread.
+    """
+    made: list[bytes] = []
+    place = 0
+    while place < len(data):
+        found = _WHOLE.match(data, place, place + _SLICE_BYTES)
+        end = place if found is None else found.end()
+        made.append(
+            _TEXT.sub(
+                lambda text: text[0] if len(text[0]) <= text_bytes_max else b'""', data[place:end]
+            )
+        )
+        place = end
+        if data[place : place + 1] == b'"':  # of a text that goes on behind the slice
+            end = _end_of_text(data, place + 1)
+            made.append(data[place:end] if end - place <= text_bytes_max else b'""')
+            place = end
+    return b"".join(made)
+
+
+def _end_of_text(data: bytes, place: int) -> int:
+    """Where the text ends that has begun before; behind all, where it does not."""
+    quote = data.find(b'"', place)
+    if quote >= 0 and data.find(b"\\", place, quote) < 0:  # the usual text, and the fast way
+        return quote + 1
+    while place < len(data):
+        found = _REST.match(data, place, place + _SLICE_BYTES)
+        if found is not None and found[1]:
+            return found.end()
+        # An escape that goes on in the next slice is taken whole.
+        place = place + 2 if found is None or found.end() == place else found.end()
+    return len(data)
+
+
 class HeavyJSONError(ValueError):
     """JSON that would take too much memory."""
 

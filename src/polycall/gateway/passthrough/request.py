@@ -5,14 +5,13 @@ Nothing is parsed but the top level: the values stay the client's bytes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
 
 from polycall._support import jsontext
-from polycall._support.json_weight import LONG_BYTES
+from polycall._support.json_weight import LONG_BYTES, outline
 from polycall.errors import MalformedRequestError, RequestTooLargeError
 from polycall.gateway.passthrough.control_fields import (
     check_names,
@@ -218,7 +217,7 @@ class Fields:
         self.body = body
         self.size = len(body)
         # Without its long texts: what is in quotes within a text is escaped there.
-        self.outline = body if self.size <= LONG_BYTES else _outlined(body)
+        self.outline = body if self.size <= LONG_BYTES else outline(body, _LONG_TEXT_BYTES)
 
     def _settings_changed(self) -> bool:
         """Build Gemini's generation settings anew where they say something twice."""
@@ -453,14 +452,7 @@ def read_fields(
     return fields
 
 
-_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _LONG_TEXT_BYTES = 128  # no mark is longer
-
-
-def _outlined(body: bytes) -> bytes:
-    return _TEXT.sub(
-        lambda found: found[0] if found.end() - found.start() <= _LONG_TEXT_BYTES else b'""', body
-    )
 
 
 def _spliced(body: bytes, name: str, raw: bytes, new: bytes) -> bytes | None:
