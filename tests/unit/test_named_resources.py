@@ -190,13 +190,16 @@ def test_a_plain_body_is_searched_for_names_only_where_it_is_new() -> None:
         searched.append(text)
         return ()
 
-    for content in ("one", "two"):
-        said = {**SAID, "messages": [{"role": "user", "content": content}]}
+    tools = json.dumps(TOOLS).encode()
+    more = {"audio": {"id": "theirs"}}
+    for content, added in (("one", {}), ("two", {}), ("three", more), ("four", more)):
+        said = {**SAID, "messages": [{"role": "user", "content": content}], **added}
         fields = read_fields(json.dumps(said).encode(), "openai-chat")
         assert fields.plain_messages() is not None
         fields.found_by(find)
-    assert searched.count(json.dumps(TOOLS).encode()) == 1
-    assert len(searched) == 3
+        assert searched.count(tools) == 1
+    assert len(searched) == 3  # what a field of its own names is looked for each time
+    assert all(b"theirs" in text for text in searched if text != tools)
     assert not any(b"content" in text for text in searched)
 
 

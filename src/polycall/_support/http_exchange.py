@@ -11,11 +11,12 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, MutableMapping
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from msgspec import Struct
+
+from polycall._support.memo import Memo
 
 logger = logging.getLogger("polycall.http")
 
@@ -215,10 +216,10 @@ class HttpExchange:
             return
         if self.is_started:
             raise RuntimeError("the answer has begun already")
-        lines = [_status_line(status)]
+        lines = [_status_lines[status]]
         self._is_chunked = not self._is_head and status not in (204, 304)
         for name, value in headers:
-            start, framing = _line_start(name)
+            start, framing = _line_starts[name]
             if not framing or self._is_said(framing, value):
                 lines.append(start + value)
         if not self.keeps_alive:
@@ -300,7 +301,6 @@ class HttpExchange:
             self._waiter.set_result(None)
 
 
-@lru_cache(maxsize=1024)
 def _status_line(status: int) -> bytes:
     try:
         phrase = HTTPStatus(status).phrase
@@ -309,13 +309,15 @@ def _status_line(status: int) -> bytes:
     return f"HTTP/1.1 {status} {phrase}".encode()
 
 
-@lru_cache(maxsize=1024)
 def _line_start(name: bytes) -> tuple[bytes, bytes]:
     """How the header's line begins, and its name where it says how the answer is framed."""
     if _NOT_IN_NAMES.search(name):
         raise RuntimeError(f"{name!r} is not the name of a header")
     lower = name.lower()
     return lower + b": ", lower if lower in _FRAMING else b""
+
+
+_status_lines, _line_starts = Memo(_status_line), Memo(_line_start)
 
 
 def _refuse_values(headers: Headers) -> None:

@@ -14,12 +14,12 @@ import select
 import ssl
 import time
 from collections import deque
-from functools import lru_cache
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import httptools
 
+from polycall._support.memo import Memo
 from polycall.errors import ProtocolError, UpstreamConnectionError, UpstreamTimeoutError
 from polycall.transport.base import (
     Deadlines,
@@ -60,7 +60,7 @@ class HTTP1Transport:
 
     async def open(self, request: HTTPRequest, deadlines: Deadlines) -> HTTPResponse:
         """Send and wait for the headers; redirects are answers, not followed."""
-        origin, host_header, target = _split(request.url)
+        origin, host_header, target = _places[request.url]
         if self._proxies and self._proxies.of(origin.scheme, origin.host):
             return await self._get_fallback().open(request, deadlines)
         data = _serialize(request, host_header, target)
@@ -392,7 +392,6 @@ class _Connection(asyncio.Protocol):
             self._answer.complete()
 
 
-@lru_cache(maxsize=2048)
 def _split(url: str) -> tuple[_Origin, str, str]:
     """Origin, `host` header and target of a URL."""
     try:
@@ -410,9 +409,12 @@ def _split(url: str) -> tuple[_Origin, str, str]:
     return _Origin(parts.scheme, host, port), parts.netloc.rpartition("@")[2], target
 
 
+_places = Memo(_split, 2048)
+
+
 def _serialize(request: HTTPRequest, host: str, target: str) -> list[bytes]:
     body = request.body
-    head = _head(request.method, target, host, tuple(request.headers.items()))
+    head = _heads[request.method, target, host, tuple(request.headers.items())]
     if request.stream is not None:
         length = request.stream.length
         framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
@@ -426,9 +428,9 @@ def _serialize(request: HTTPRequest, host: str, target: str) -> list[bytes]:
     return pieces
 
 
-@lru_cache(maxsize=512)
-def _head(method: str, target: str, host: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+def _head(asked: tuple[str, str, str, tuple[tuple[str, str], ...]]) -> bytes:
     """The request line and the headers, which are the same for most requests to one model."""
+    method, target, host, headers = asked
     lines = [f"{method} {target} HTTP/1.1", f"host: {host}"]
     lines += [f"{name}: {value}" for name, value in headers]
     lines.append("accept-encoding: identity")
@@ -436,6 +438,9 @@ def _head(method: str, target: str, host: str, headers: tuple[tuple[str, str], .
     if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
         raise UpstreamConnectionError("a header holds a line break", should_retry=False)
     return (text + "\r\n").encode("latin-1", "replace")
+
+
+_heads = Memo(_head, 512)
 
 
 def _make_tls() -> ssl.SSLContext:

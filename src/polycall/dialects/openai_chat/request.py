@@ -80,9 +80,8 @@ def parse_request(body: JSON, *, path: str = "") -> Request:
         top_p=reader.get_float(body, "top_p", ""),
         provider_options={NAME: options} if options else {},
         metadata={NAME: notes},
-        **more,
     )
-    return request
+    return replace(request, **more) if more else request
 
 
 def _parse_more(body: JSON, notes: JSON, options: JSON) -> dict[str, Any]:

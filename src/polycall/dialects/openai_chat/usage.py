@@ -30,11 +30,13 @@ def parse_usage(raw: Any, tier: Any = None) -> Usage:
     input_tokens = _count(usage, "prompt_tokens")
     output_tokens = _count(usage, "completion_tokens")
     reasoning = cached = written = 0
-    if isinstance(completion := usage.get("completion_tokens_details"), dict):
+    completion, prompt = usage.get("completion_tokens_details"), usage.get("prompt_tokens_details")
+    if completion and isinstance(completion, dict):
         reasoning = _count(completion, "reasoning_tokens")  # pyright: ignore[reportUnknownArgumentType]
-    if isinstance(prompt := usage.get("prompt_tokens_details"), dict):
+    if prompt and isinstance(prompt, dict):
         cached = _count(prompt, "cached_tokens")  # pyright: ignore[reportUnknownArgumentType]
-        written = _count(prompt, "cache_write_tokens")  # pyright: ignore[reportUnknownArgumentType]
+        if "cache_write_tokens" in prompt:
+            written = _count(prompt, "cache_write_tokens")  # pyright: ignore[reportUnknownArgumentType]
     if not _MORE.isdisjoint(usage):
         reasoning = reasoning or _count(usage, "reasoning_tokens")
         cached = cached or next(filter(None, (_count(usage, name) for name in _CACHED)), 0)

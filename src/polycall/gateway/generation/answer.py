@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -90,8 +90,8 @@ async def _send_plain(
         body = plain.body
         account.calls = plain.calls
         headers.extend(upstream_headers(plain.http.headers))
-        made = await _made_in(body, client_request, services)
-        await client_request.earlier.note_made(attempt, services, body, made)
+        if client_request.earlier.may_be_noted(attempt, body):
+            await _note_made(body, client_request, attempt, services, body)
         if attempt.asked and (mark := attempt.dialect.FACTS.model_mark):
             body = named_as_asked(body, mark, attempt.asked)
     else:
@@ -111,9 +111,8 @@ async def _send_plain(
         body = jsontext.encode_bytes(rendered)
         if is_kept:
             await client_request.earlier.keep(services, rendered)
-        else:
-            made = await _made_in(body, client_request, services)
-            await client_request.earlier.note_made(attempt, services, response.id, made)
+        elif client_request.earlier.may_be_noted(attempt, body):
+            await _note_made(response.id, client_request, attempt, services, body)
     usage = attempt.priced(account.usage)
     account.cost = services.costs.known(attempt.target.provider, attempt.target.model, usage)
     account.reckoned = account.usage
@@ -122,13 +121,17 @@ async def _send_plain(
     await send_json(gateway_request, 200, body, headers)
 
 
-async def _made_in(
-    body: bytes, client_request: ClientRequest, services: GatewayServices
-) -> Iterable[str]:
-    """What a whole answer says that its provider keeps."""
+async def _note_made(
+    named: str | bytes,
+    client_request: ClientRequest,
+    attempt: Attempt,
+    services: GatewayServices,
+    body: bytes,
+) -> None:
+    """Note whose a whole answer is, and what it says that its provider keeps."""
     made = MadeResources(client_request.dialect.NAME)
     await services.heavy.run(client_request.owner_id, len(body), made.in_body, body)
-    return made.ids
+    await client_request.earlier.note_made(attempt, services, named, made.ids)
 
 
 def _may_be_marked(client_request: ClientRequest, attempt: Attempt, response: Response) -> bool:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from polycall._support import jsontext
 from polycall.errors import StoreError
 from polycall.gateway.generation.attempt import Attempt
+from polycall.gateway.passthrough.made_resources import may_tell
 from polycall.gateway.passthrough.request import Fields
 from polycall.gateway.processes.heavy_work import LONG_BYTES
 from polycall.gateway.services import GatewayServices
@@ -134,6 +135,12 @@ class EarlierAnswers:
             await self.keep_by(response)
         else:
             await services.items.keep(self._owner_id, self.references(), response)
+
+    def may_be_noted(self, attempt: Attempt, body: bytes) -> bool:
+        """Whether the provider may keep a whole answer, or something that was made with it."""
+        if self._dialect != attempt.dialect.NAME:
+            return False
+        return self.is_referring or self._begins_thread or may_tell(self._dialect, body)
 
     async def note_made(
         self,

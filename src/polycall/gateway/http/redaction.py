@@ -8,10 +8,10 @@ and what the key is, the request says that carried it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
-from functools import lru_cache
 from typing import Self
 from urllib.parse import parse_qsl, quote
 
+from polycall._support.memo import Memo
 from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse, Take, Transport, push_to
 
 REDACTED = b"[redacted]"
@@ -30,7 +30,7 @@ class Redactor:
     __slots__ = ("_held", "_letters", "_secrets")
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
-        self._secrets, self._letters = _patterns(tuple(secrets))
+        self._secrets, self._letters = _patterns[tuple(secrets)]
         self._held = b""
 
     def feed(self, piece: bytes) -> bytes:
@@ -138,11 +138,12 @@ class _RedactedResponse:
 
 def secrets_of(request: HTTPRequest) -> tuple[bytes, ...]:
     """What of a request its provider must not give to others."""
-    return _known_secrets(request.url.partition("?")[2], tuple(request.headers.items()))
+    return _known_secrets[request.url.partition("?")[2], tuple(request.headers.items())]
 
 
-@lru_cache(maxsize=1024)
-def _known_secrets(query: str, headers: tuple[tuple[str, str], ...]) -> tuple[bytes, ...]:
+def _secrets_in(sent: tuple[str, tuple[tuple[str, str], ...]]) -> tuple[bytes, ...]:
+    """The secrets in a query and in headers."""
+    query, headers = sent
     found: list[str] = []
     for name, value in headers:
         lower = name.lower()
@@ -155,11 +156,13 @@ def _known_secrets(query: str, headers: tuple[tuple[str, str], ...]) -> tuple[by
     return tuple(value.encode() for value in found if len(value) >= SECRET_LENGTH_MIN)
 
 
-@lru_cache(maxsize=1024)
-def _patterns(secrets: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], frozenset[int]]:
+def _pattern(secrets: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], frozenset[int]]:
     """What to look for, the longest first since one may be a part of another, and its bytes."""
     found = {form for secret in secrets for form in _forms(secret)}
     return tuple(sorted(found, key=len, reverse=True)), frozenset(b"".join(found))
+
+
+_known_secrets, _patterns = Memo(_secrets_in), Memo(_pattern)
 
 
 def _forms(secret: bytes) -> tuple[bytes, ...]:

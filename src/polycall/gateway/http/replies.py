@@ -8,12 +8,12 @@ import math
 import re
 import time
 from collections.abc import Coroutine, Iterable, Mapping
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from polycall._support import jsontext
+from polycall._support.memo import Memo
 from polycall.errors import (
     OverloadedError,
     PolycallError,
@@ -63,18 +63,20 @@ def dated(answer: Dated) -> Dated:
 
 def upstream_headers(headers: Mapping[str, str]) -> Headers:
     """What a passed-through answer keeps of its provider's headers."""
-    kept: Headers = []
-    for name, value in headers.items():
-        if kept_name := _kept_name(name):
-            kept.append((kept_name, header_value(value)))
+    return [(kept, header_value(headers[name])) for name, kept in _kept_names[tuple(headers)]]
+
+
+def _kept(names: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    """Those of the names that are kept, and as they are sent: an answer's are those of the last."""
+    kept: list[tuple[str, bytes]] = []
+    for name in names:
+        lower = name.lower()
+        if lower.startswith(_LIMIT_HEADERS) or lower in ("request-id", "x-request-id"):
+            kept.append((name, lower.encode("latin-1")))
     return kept
 
 
-@lru_cache(maxsize=1024)
-def _kept_name(name: str) -> bytes:
-    lower = name.lower()
-    is_kept = lower.startswith(_LIMIT_HEADERS) or lower in ("request-id", "x-request-id")
-    return lower.encode("latin-1") if is_kept else b""
+_kept_names = Memo(_kept)
 
 
 def header_value(text: str) -> bytes:

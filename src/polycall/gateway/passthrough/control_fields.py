@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from polycall._support import jsontext
+from polycall._support.memo import Memo
 from polycall.errors import MalformedRequestError
 
 # What any of the four protocols decides by, or a server that speaks one of them in its own way.
@@ -153,16 +153,19 @@ def check_names(names: Iterable[str], dialect: str) -> int:
     written = tuple(names)
     length = len("".join(written))
     if length <= _NAMES_LENGTH_MAX:
-        _check_usual(written, dialect)
+        _ = _usual[written, dialect]
     else:
         _check(written, _FIELDS, dialect, "")
     return length
 
 
-@lru_cache(maxsize=1024)
-def _check_usual(names: tuple[str, ...], dialect: str) -> None:
+def _check_usual(said: tuple[tuple[str, ...], str]) -> None:
     """Clients say the same fields in each request: what was good once is remembered."""
+    names, dialect = said
     _check(names, _FIELDS, dialect, "")
+
+
+_usual = Memo(_check_usual)
 
 
 def checked_generation(raw: bytes, path: str) -> bytes:

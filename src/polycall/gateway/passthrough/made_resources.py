@@ -66,11 +66,18 @@ class _Chat(Struct):
     choices: list[_Choice] = []
 
 
+def may_tell(dialect: str, body: bytes) -> bool:
+    """Whether a whole answer may say such a thing: `MadeResources` looks closer."""
+    mark = _LOOKS.get(dialect, _NOTHING)[0]
+    return bool(mark) and body.find(mark) >= 0
+
+
 class MadeResources:
     """The ids in one answer, as it comes."""
 
     def __init__(self, dialect: str) -> None:
-        self._body_mark, self.marks, self._look = _LOOKS.get(dialect, _NOTHING)
+        self._dialect = dialect
+        _, self.marks, self._look = _LOOKS.get(dialect, _NOTHING)
         self.ids: dict[str, None] = {}
 
     def taken(self) -> list[str]:
@@ -81,7 +88,7 @@ class MadeResources:
 
     def in_body(self, body: bytes) -> None:
         """Look at a whole answer."""
-        if self._body_mark and self._body_mark in body:
+        if may_tell(self._dialect, body):
             self._note(body)
 
     def in_frame(self, frame: bytes) -> None:

@@ -329,6 +329,8 @@ class Fields:
         if self.size > LONG_BYTES:
             return find(self.body)
         tools = self._known_tools()
+        if self._plain is not None and self._raw.keys() <= _NAMELESS:
+            return () if tools is None else tools.found_by(find)
         rest = self._raw.copy()
         rest.pop("tools", None)
         if self._plain is not None:
@@ -425,6 +427,14 @@ class Fields:
 
 # The field that has a conversation.
 _MESSAGES = frozenset({"messages", "input", "contents"})
+# Fields of a plain Chat request in which nothing is named that a provider keeps.
+_NAMELESS = frozenset(
+    {
+        *("model", "messages", "tools", "tool_choice", "parallel_tool_calls", "stream"),
+        *("stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n"),
+        *("stop", "seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"),
+    }
+)
 SETTING_BYTES_MAX = 1024 * 1024
 # Fields with what a model reads.
 _CONTENT = _MESSAGES | {
