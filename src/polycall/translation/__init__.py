@@ -12,4 +12,5 @@ dropped_state.py  reasoning that a vendor left out of a request
 tool_list_cache.py  tool lists that are sent again with each request
 times.py         moments as text
 tool_descriptions.py  grammars and examples in words
+tool_tables.py   tools that the client runs, read from files
 """
