@@ -17,6 +17,7 @@ import pytest
 from polycall import Agent
 from polycall._support.printable import _UNSAFE, printable, printable_line
 from polycall.agents import ApprovalRequest, PausedRun
+from polycall.agents.approval import AskingToolset
 from polycall.agents.approval_backend import call_digest
 from polycall.agents.signing_key import VARIABLE
 from polycall.cli.asking import call_lines
@@ -24,7 +25,7 @@ from polycall.durable import Durable
 from polycall.errors import RequestError
 from polycall.ir import ToolCall
 from polycall.testing import ScriptedModel
-from polycall.tools import tool
+from polycall.tools import ToolContext, Toolset, tool
 
 from ..durable.test_commands import polycall
 
@@ -159,6 +160,28 @@ async def test_a21_what_a_person_was_asked_about_cannot_be_changed_meanwhile() -
         await agent.run("pay", approve=approve)
     assert paid == [7]
     assert seen[0]["amount"] == 7
+
+
+async def test_a21_what_is_changed_while_a_person_looks_does_not_run() -> None:
+    """A tool that asks for another one keeps the arguments that it gave."""
+    paid.clear()
+    arguments = {"note": "n", "amount": 7}
+    asked = AskingToolset(Toolset([pay]))
+
+    @tool
+    async def indirect(context: ToolContext[Any]) -> str:
+        """Pay by another hand."""
+        return await asked.run("pay", arguments, context)
+
+    def approve(request: ApprovalRequest) -> bool:
+        assert request.arguments == {"note": "n", "amount": 7}
+        arguments["amount"] = 90_000
+        return True
+
+    with ScriptedModel([[ToolCall("b", "indirect", "{}")], "done"]) as model:
+        run = await Agent("test/m", tools=[indirect], client=model).run("pay", approve=approve)
+    assert paid == []
+    assert "changed while a person was asked" in str(run.messages[2])
 
 
 def test_a21_a_digest_is_of_the_values_and_of_nothing_else() -> None:

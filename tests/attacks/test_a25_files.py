@@ -110,6 +110,17 @@ async def test_a25_files_of_runs_memory_sessions_and_rows_are_0600(
     }
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o666, 0o777, 0o640])
+def test_a25_a_file_that_is_there_becomes_private_when_it_is_opened(
+    tmp_path: Path, mode: int
+) -> None:
+    path = tmp_path / "of-before"
+    path.write_text("kept")
+    path.chmod(mode)
+    os.close(open_private(path, os.O_WRONLY | os.O_APPEND))
+    assert (stat.S_IMODE(path.stat().st_mode), path.read_text()) == (mode & 0o700, "kept")
+
+
 def test_a25_what_sqlite_keeps_beside_a_database_is_private_too(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as database:
