@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from polycall.sandbox import Limits, Sandbox
+from polycall.sandbox.errors import ProtocolViolationError
 from polycall.sandbox.frames import Credit
+from polycall.sandbox.wire import Wire
 
 from ..sandbox.support import usable
 
@@ -128,6 +130,49 @@ def test_a18_credit_comes_back_with_time() -> None:
     assert credit.take() > 0
     now[0] = 100.0
     assert [credit.take() == 0 for _ in range(21)] == [True] * 20 + [False]
+
+
+class Process:
+    """The host's end of a process: counts its frames, and whether it is read from."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.is_read = True
+
+    def on_frame(self, _: Any) -> None:
+        self.frames += 1
+
+    def on_violation(self, violation: Exception) -> None:
+        raise violation
+
+    def on_gone(self) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"type":"wait"}', b'{"type":"output","text":"' + b"x" * 5000 + b'"}', b"{}"]
+)
+async def test_a18_a_process_is_read_no_further_than_its_credit(body: bytes) -> None:
+    process: Any = Process()
+    wire = Wire(process, Limits(frames_per_s=10))
+    wire.connection_made(process)
+    data = (len(body).to_bytes(4, "big") + body) * 500
+    if body == b"{}":
+        with pytest.raises(ProtocolViolationError):
+            wire.data_received(data)
+        return
+    wire.data_received(data)
+    assert process.frames <= 20
+    assert process.is_read is False
+    wire.connection_lost(None)
 
 
 LONG_ENDS = {

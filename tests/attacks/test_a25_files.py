@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -177,14 +178,27 @@ def test_a25_a_link_to_a_database_that_is_not_there_yet_makes_a_private_one(
     assert is_private(tmp_path / "a.db")
 
 
-def test_a25_a_spool_in_a_folder_of_others_follows_no_link(tmp_path: Path) -> None:
+@pytest.mark.parametrize("process", [os.getpid(), 2**22 + 1], ids=["mine", "of the dead"])
+def test_a25_a_spool_in_a_folder_of_others_follows_no_link(tmp_path: Path, process: int) -> None:
     victim = tmp_path / "victim"
-    victim.write_text("mine")
-    link = tmp_path / "polycall-spool"
+    victim.write_bytes(msgspec.json.encode(ROW) + b"\n")
+    before = victim.read_bytes()
+    folder = tmp_path / "spools"
+    folder.mkdir()
+    dead = Spool(folder, "sqlite:///x")
+    dead.add([ROW])
+    for each in dead.take():
+        each.put_back()
+    (made,) = folder.iterdir()
+    link = folder / made.name.replace(str(os.getpid()), str(process))
+    made.unlink()
     link.symlink_to(victim)
-    with pytest.raises(OSError, match=r"."):
-        open_private(link, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-    assert victim.read_text() == "mine"
+    spool = Spool(folder, "sqlite:///x")
+    if process == os.getpid():
+        with pytest.raises(OSError, match="symbolic"):
+            spool.add([ROW])
+    assert spool.take() == []
+    assert (victim.read_bytes(), link.is_symlink()) == (before, True)
 
 
 def test_a25_a_link_in_a_knowledge_folder_leads_not_out_of_it(tmp_path: Path) -> None:

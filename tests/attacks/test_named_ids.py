@@ -1,9 +1,12 @@
 """What a provider keeps for one key is named by no other, whatever it is and however it came."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +15,9 @@ from typing import Any, ClassVar
 import pytest
 
 from polycall.gateway.passthrough.made_resources import MadeResources
+from polycall.gateway.store import open_store
+from polycall.gateway.store.operations import purge_states
+from polycall.gateway.store.owned import OwnedResources
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway, provider_table
 from tests.origins import Handler
 
@@ -340,6 +346,31 @@ def test_what_is_not_stored_is_not_noted(gateway: Gateway) -> None:
     ids = ids_in(gateway.post("/v1/responses", body).content)
     asked = {"model": "r/m", **_input({"type": "reasoning", "id": ids["rs"], "summary": []})}
     assert gateway.request("POST", "/v1/responses", asked, key=OTHER_KEY).status == 200
+
+
+async def test_what_has_a_maker_keeps_it(tmp_path: Path) -> None:
+    """Whoever is answered with the same id later, and whatever age it has."""
+    store = open_store("sqlite:///s.db", tmp_path)
+    owned = OwnedResources(store)
+    await owned.note_makers("alice", "p", ["resp_1", "rs_1"])
+    await owned.keep("alice", "p", "file-1")
+    names = ["resp_1", "rs_1", "file-1"]
+    for _ in range(2):  # from the database, and from what is remembered
+        await owned.note_makers("bob", "p", names)
+        await owned.keep("bob", "p", "file-1")
+        assert await owned.of("bob", "p", names) == set()
+        assert await owned.of("alice", "p", names) == set(names)
+        assert await owned.first_of_others("bob", "p", ["x", "rs_1"]) == "rs_1"
+        assert await owned.first_of_others("alice", "p", names) is None
+        assert await owned.first_of_others("bob", "another provider", names) is None
+    await store._purge(purge_states, time.time() + 60)
+    await store.close()
+    store = open_store("sqlite:///s.db", tmp_path)
+    owned = OwnedResources(store)
+    assert await owned.of("alice", "p", names) == {"file-1"}
+    await owned.forget("p", "file-1")
+    assert await owned.of("alice", "p", names) == set()
+    await store.close()
 
 
 BODIES: dict[str, tuple[str, bytes, list[str]]] = {
