@@ -1,5 +1,7 @@
 """A21: who decides about a call sees all of it, cleaned, and what was approved is what runs."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
