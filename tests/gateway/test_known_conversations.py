@@ -4,9 +4,13 @@ The law: whatever clients send, step by step, cut back or changed, a request is 
 for each target as by a process that has never seen it; what was made for earlier ones stays.
 """
 
+# pyright: basic, reportPrivateUsage=false
+
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from collections import Counter
 from copy import deepcopy
 from typing import Any
@@ -282,18 +286,59 @@ def _long(head: str, size: int) -> list[dict[str, Any]]:
 
 
 def test_what_is_remembered_is_bounded_and_each_keys_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_conversations, "KEPT_BYTES_MAX", 100_000)
-    monkeypatch.setattr(known_conversations, "OWNER_BYTES_MAX", 40_000)
+    monkeypatch.setattr(known_conversations, "KEPT_BYTES_MAX", 200_000)
+    monkeypatch.setattr(known_conversations, "OWNER_BYTES_MAX", 80_000)
     known = KnownConversations()
     for number in range(60):
         owner = f"owner{number % 5}"
         known.read(owner, "openai-chat", _raw(_long(str(number), 9_000 + number)))
-        kept = [(group, each.text) for (group, _), each in known._kept.items()]
-        assert known.size_bytes == sum(len(text) for _, text in kept) <= 100_000
-        assert sum(len(text) for group, text in kept if group[0] == owner) <= 40_000
+        kept = [(group, each.held_bytes()) for (group, _), each in known._kept.items()]
+        assert known.size_bytes == sum(held for _, held in kept) <= 200_000
+        assert sum(held for group, held in kept if group[0] == owner) <= 80_000
     assert len(known) > 5
     known.read("owner1", "openai-chat", _raw(_long("", 50_000)))
     assert all(len(each.text) < 50_000 for each in known._kept.values())  # a key may have less
+
+
+@pytest.mark.parametrize("text", ["words ", "line\n" * 20, "물 🎉" * 9, "a long result " * 300])
+@pytest.mark.parametrize("dialect", FIELDS)
+def test_what_is_held_is_about_what_is_counted(dialect: str, text: str) -> None:
+    """With what was made for few targets, and for many, and of a conversation that grew."""
+    messages = [{"role": "user", "content": "x" * 10_000}]
+    messages += [each for n in range(30) for each in _pair(dialect, "read", text, n)]
+    made(dialect, asked(dialect, deepcopy(messages)))  # what a process has once
+    for targets in (ALL[:1], ALL):
+        known = KnownConversations()
+        gc.collect()
+        tracemalloc.start()
+        for size in (41, 51, 61):
+            body = asked(dialect, known.read("o", dialect, _raw(messages[:size])))
+            request = DIALECTS[dialect].parse_request(body, path="")
+            for name, model in targets:
+                prepare(request, CATALOGUE[name], model, "sk-x")
+            del body, request
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        (beginning,) = known._kept.values()
+        assert 0.5 * beginning.held_bytes() < held < 1.3 * beginning.held_bytes()
+
+
+def test_what_requests_add_to_a_conversation_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until there is no room for all: the oldest goes, whatever was made of the latest."""
+    monkeypatch.setattr(known_conversations, "OWNER_BYTES_MAX", 400_000)
+    known = KnownConversations()
+    messages = [{"role": "user", "content": "x" * 10_000}]
+    messages += [each for n in range(30) for each in _pair("openai-chat", "read", "t", n)]
+    for owner in "ab":  # each has a share of its own
+        sizes: list[int] = []
+        for number in range(8):
+            said = [{"role": "user", "content": f"{number}"}, *messages]
+            read = known.read(owner, "openai-chat", _raw(said))
+            made("openai-chat", asked("openai-chat", read))
+            sizes.append(known._sizes[owner])
+        assert max(sizes) <= 400_000
+        assert sum(key[0][0] == owner for key in known._kept) < 4
 
 
 def test_what_is_found_out_for_another_target_is_known_the_next_time() -> None:
@@ -306,7 +351,7 @@ def test_what_is_found_out_for_another_target_is_known_the_next_time() -> None:
     known.read("o", "openai-chat", _raw(messages)).known["second"] = 2
     assert known.read("o", "openai-chat", _raw(messages)).known == {"first": 1, "second": 2}
     assert len(known) == 1
-    assert known.size_bytes == sum(len(each.text) for each in known._kept.values())
+    assert known.size_bytes == sum(each.held_bytes() for each in known._kept.values())
 
 
 @pytest.mark.parametrize("dialect", FIELDS)

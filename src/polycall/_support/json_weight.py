@@ -155,7 +155,7 @@ class JSONWeight:
             return
         width = 1
         for start in range(0, len(data), _SLICE_BYTES):
-            width = max(width, _width(bytes(data[max(0, start - 6) : start + _SLICE_BYTES])))
+            width = max(width, width_of(bytes(data[max(0, start - 6) : start + _SLICE_BYTES])))
             if width == 4:
                 break
             yield True
@@ -278,7 +278,7 @@ class _Text:
             len(piece) if piece.isascii() else len(piece.translate(None, _FOLLOWING))
         )
         if self._width < 4:
-            self._width = max(self._width, _width(piece))
+            self._width = max(self._width, width_of(piece))
 
     @property
     def beyond(self) -> int:
@@ -288,7 +288,7 @@ class _Text:
         return max(after, int(_WHILE_READ[self._width] * self._size))
 
 
-def _width(piece: bytes) -> int:
+def width_of(piece: bytes) -> int:
     """How many bytes one character of a text with this in it takes, at most."""
     is_escaped = b"\\u" in piece
     if piece.isascii():

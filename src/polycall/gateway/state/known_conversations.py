@@ -6,20 +6,24 @@ same key.  Only what follows is read; snapshots of what was made of the beginnin
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from threading import Lock
 from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from polycall._support import jsontext
-from polycall._support.json_weight import is_dense
-from polycall.translation.conversation import Conversation, end_of_beginning
+from polycall._support.json_weight import is_dense, width_of
+from polycall.translation.conversation import Beginning, Conversation, end_of_beginning
 
-# Of messages' text: what is made of it takes several times as much, for each of few targets.
-KEPT_BYTES_MAX = 8 * 1024 * 1024
-OWNER_BYTES_MAX = 4 * 1024 * 1024
+# With all that is made of the messages; how much that is was measured, and a test compares.
+KEPT_BYTES_MAX = 32 * 1024 * 1024
+OWNER_BYTES_MAX = 16 * 1024 * 1024
+_TEXT_BYTES_MAX = 4 * 1024 * 1024
+_FIELD_BYTES, _RENDERED_FIELD_BYTES = 360, 130  # of a field as it is read, and for each target
+_WEIGHED_AGAIN = 4  # of the latest: requests add to what was kept of them
 _BYTES_MIN = 8 * 1024
 _SPACE = b" \t\r\n"
 _BETWEEN = b" \t\r\n,"
@@ -32,6 +36,16 @@ _Group: TypeAlias = tuple[str, str]  # owner and dialect
 class _Beginning(Struct, frozen=True, eq=False):
     text: bytes  # of the array, up to the end of the last message
     items: Conversation[Any]
+    texts_bytes: int  # of its texts, once they are read
+    fields: int
+
+    def held_bytes(self) -> int:
+        """About what it takes, with all that was made of it so far."""
+        made = list(self.items.known.values())  # other threads may add to it
+        targets = sum(type(each) is Beginning for each in made)
+        rendered = len(self.text) + self.fields * _RENDERED_FIELD_BYTES
+        read = self.texts_bytes + self.fields * _FIELD_BYTES
+        return len(self.text) + read + targets * rendered
 
 
 class KnownConversations:
@@ -43,7 +57,9 @@ class KnownConversations:
         # By numbers: to hash a long text takes longer than to compare it.
         self._kept: OrderedDict[tuple[_Group, int], _Beginning] = OrderedDict()
         self._number = 0
+        self._held: dict[tuple[_Group, int], int] = {}
         self._sizes: dict[str, int] = {}  # of each owner
+        self._latest: deque[tuple[_Group, int]] = deque(maxlen=_WEIGHED_AGAIN)
         self._lock = Lock()  # large bodies are read in threads
 
     def __len__(self) -> int:
@@ -51,13 +67,13 @@ class KnownConversations:
 
     @property
     def size_bytes(self) -> int:
-        """The text that is kept."""
+        """About what all that is kept takes."""
         return sum(self._sizes.values())
 
     def read(self, owner: str, dialect: str, raw: msgspec.Raw | bytes) -> Any:
         """The value that `raw` is, a conversation where it is long enough; raises `ValueError`."""
         view = memoryview(raw)
-        if not self.bytes_min <= len(view) <= OWNER_BYTES_MAX or view[0] != _BRACKET:
+        if not self.bytes_min <= len(view) <= _TEXT_BYTES_MAX or view[0] != _BRACKET:
             return jsontext.decode(view)  # no second copy of what is not remembered
         text = bytes(view[: _before_space(view, _before_space(view, len(view)) - 1)])
         group = (owner, dialect)
@@ -74,11 +90,11 @@ class KnownConversations:
             size = _size_without(rest, text, len(items) - count)
             if size >= self.bytes_min and not is_dense(rest):
                 known = Conversation[Any](items[:count], items.known)
-                self._keep(group, _Beginning(text[:size], known), found)
+                self._keep(group, _grown(found, text[:size], known), found)
         else:
             # With what is found out on the way to another target.
             known = Conversation[Any](found.items, items.known)
-            self._keep(group, _Beginning(found.text, known), found)
+            self._keep(group, replace(found, items=known), found)
         return items
 
     def _longest(self, group: _Group, text: bytes) -> _Beginning | None:
@@ -101,23 +117,39 @@ class KnownConversations:
             for key in [key for key, each in self._kept.items() if each.text in replaced]:
                 if key[0] == group:
                     self._drop(key)
-            size = len(new.text)
             self._number += 1
             self._kept[group, self._number] = new
+            self._latest.append((group, self._number))
+            for key in self._latest:
+                if key in self._kept:
+                    self._weigh(key, self._kept[key].held_bytes())
             owner = group[0]  # whatever the dialect
-            self._sizes[owner] = self._sizes.get(owner, 0) + size
-            while self._sizes[owner] > OWNER_BYTES_MAX:
+            while self._sizes.get(owner, 0) > OWNER_BYTES_MAX:
                 self._drop(next(key for key in self._kept if key[0][0] == owner))
             while sum(self._sizes.values()) > KEPT_BYTES_MAX:
                 self._drop(next(iter(self._kept)))
 
-    def _drop(self, key: tuple[_Group, int]) -> None:
+    def _weigh(self, key: tuple[_Group, int], held: int) -> None:
         owner = key[0][0]
-        left = self._sizes[owner] - len(self._kept.pop(key).text)
-        if left:
-            self._sizes[owner] = left
-        else:
-            del self._sizes[owner]
+        self._sizes[owner] = self._sizes.get(owner, 0) + held - self._held.get(key, 0)
+        self._held[key] = held
+
+    def _drop(self, key: tuple[_Group, int]) -> None:
+        self._weigh(key, 0)
+        del self._kept[key], self._held[key]
+        if not self._sizes[key[0][0]]:
+            del self._sizes[key[0][0]]
+
+
+def _grown(before: _Beginning | None, text: bytes, items: Conversation[Any]) -> _Beginning:
+    """The beginning with this text, of which the one before is the start."""
+    done, texts_bytes, fields = 0, 0, 0
+    if before is not None:
+        done, texts_bytes, fields = len(before.text), before.texts_bytes, before.fields
+    new = text[done:] if done else text
+    return _Beginning(
+        text, items, texts_bytes + width_of(new) * len(new), fields + new.count(b'":')
+    )
 
 
 def _before_space(view: memoryview, end: int) -> int:
