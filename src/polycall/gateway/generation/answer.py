@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -96,8 +97,12 @@ async def _send_plain(
             body = named_as_asked(body, mark, attempt.asked)
     else:
         account.calls = in_parts(response.message.parts)
+        # What takes long for a long answer is done away from the loop.
+        run = partial(services.heavy.run, f"provider {attempt.target.provider.name}")
         if attempt.carries and _may_be_marked(client_request, attempt, response):
-            response = await _embedder(client_request, attempt, services).response(response)
+            embedder = _embedder(client_request, attempt, services)
+            response = await run(plain.size_bytes, partial(embedder.response, response))
+            await embedder.finish()
         is_kept = client_request.earlier.is_kept_by(attempt, services)
         if is_kept:
             name = client_request.dialect.NAME
@@ -278,7 +283,7 @@ class _Stream:
         await self._client_request.earlier.note_made(attempt, self._services, data)
         if attempt.asked and observer.is_sse and attempt.dialect.FACTS.model_mark:
             self._names = NamedStream(attempt.dialect.FACTS.model_mark, attempt.asked)
-            data = self._names.feed(data)
+            data = await streaming.read(self._names.feed, data)
         if not streaming.is_finished:
             if data:
                 await gateway_request.send_body(data, more=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
@@ -92,7 +92,7 @@ class WholeAnswer(Struct, frozen=True):
     response: Response | None
     body: bytes = b""
     usage: Usage = Usage()
-    size_bytes: int = 0  # as it came
+    size_bytes: int = 0  # of one that is long, as it came
     calls: int = 0  # of a body that is passed through
 
 
@@ -390,13 +390,22 @@ class AttemptRunner:
     ) -> WholeAnswer:
         if attempt.exchange is not None:
             transport = self._services.transport
+            size_bytes = 0
+
+            def noted(size: int, work: Callable[[], Any]) -> Awaitable[Any]:
+                nonlocal size_bytes
+                size_bytes += size
+                return run(size, work)
+
             response = await read_answer(
                 attempt.exchange,
                 http,
                 lambda again: open_answer(transport, again, deadlines, run),
-                run,
+                noted,
             )
-            return WholeAnswer(attempt.begun(), http, response, usage=response.usage)
+            return WholeAnswer(
+                attempt.begun(), http, response, usage=response.usage, size_bytes=size_bytes
+            )
         body = await http.read(size_bytes_max=attempt.target.provider.whole_bytes_max)
         await http.close()
         found = (attempt.begun(), http, body)

@@ -85,6 +85,19 @@ class Observer:
             self.calls += in_events(events)
             self._take(events)
             return chunk
+        if self._rest_bytes > LONG_BYTES and 0 < (end := self._end_in(chunk)) < len(chunk):
+            # A long frame by itself: it has no second copy while it is read.
+            return b"".join((self._passed(chunk[:end]), self._passed(chunk[end:])))
+        return self._passed(chunk)
+
+    def _end_in(self, chunk: bytes) -> int:
+        """Where the frame ends that has begun; 0 or less where it goes on."""
+        near = self._tail + chunk
+        gap = self._break or _first_break(near)
+        place = near.find(gap) if gap else -1
+        return 0 if place < 0 else place + len(gap) - len(self._tail)
+
+    def _passed(self, chunk: bytes) -> bytes:
         data = self._whole_frames(chunk)
         if not data:
             return b"" if self._passes_whole else chunk

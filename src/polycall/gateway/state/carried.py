@@ -5,6 +5,7 @@ Works on the middle language alone; see `carrier.py`.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from itertools import islice
@@ -56,12 +57,21 @@ class CarriedTurn(Struct, frozen=True, array_like=True):
 
 
 class Token(Struct, frozen=True, array_like=True):
-    """What a sealed token holds: a reasoning part, or the id of a call."""
+    """What a sealed token holds: a reasoning part, or the id of a call.
+
+    Of a long text it has the `digest`: the client, which was shown the text, brings it back.
+    """
 
     origin: Origin | None
     text: str = ""
     metadata: ir.Metadata = {}
     id: str = ""
+    digest: str = ""
+
+
+def digest_of(text: str) -> str:
+    """What a long text is known by."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class CarriedRequest:
@@ -287,7 +297,11 @@ class _View:
         if not self._is_home(token.origin):
             self._warn(token.origin)
             return bare
-        return ir.Reasoning(token.text, token.metadata)
+        text = bare.text if token.digest and isinstance(bare, ir.Reasoning) else token.text
+        if token.digest and digest_of(text) != token.digest:
+            self._warn(token.origin)
+            return bare
+        return ir.Reasoning(text, token.metadata)
 
     def _restore_turn(self, parts: list[ir.Part], base: str, turn: CarriedTurn) -> list[ir.Part]:
         """The parts as the provider sent them, as far as the client sent them back."""

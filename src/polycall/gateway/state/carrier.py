@@ -32,6 +32,7 @@ from polycall.gateway.state.carried import (
     Origin,
     Token,
     base_of,
+    digest_of,
     slot_of,
     token_of,
 )
@@ -43,6 +44,9 @@ from polycall.providers.dialects import DIALECTS
 from polycall.translation.conversation import begun, end_of_beginning, keep_begun, known_of
 
 logger = logging.getLogger("polycall.carrier")
+
+_SEALED_CHARS_MAX = 1_000_000  # of a thought that its token holds as well
+_KEPT_CHARS_MAX = 8 * 2**20  # of the thoughts and calls of one turn
 
 _encoder = msgspec.msgpack.Encoder()
 _turn_decoder = msgspec.msgpack.Decoder(CarriedTurn)
@@ -144,7 +148,9 @@ class Carrier:
         state = part.metadata.get(origin.dialect)
         if not slot or not (state or client != origin.dialect):
             return {}
-        payload = Token(origin, part.text, {origin.dialect: state} if state else {})
+        is_long = len(part.text) > _SEALED_CHARS_MAX
+        text, digest = ("", digest_of(part.text)) if is_long else (part.text, "")
+        payload = Token(origin, text, {origin.dialect: state} if state else {}, digest=digest)
         return _in_slot(client, slot, self.sealer.seal(owner, _encoder.encode(payload)))
 
     def seal_id(self, call_id: str, owner: str, client: str) -> Metadata:
@@ -159,6 +165,10 @@ class Carrier:
 
     async def keep(self, owner: str, base: str, turn: CarriedTurn) -> None:
         """Keep a turn; it is committed when this returns."""
+        size = sum(len(each.text) for each in turn.entries)
+        if size > _KEPT_CHARS_MAX:  # the next step tells of the loss, as below
+            logger.warning("a turn of %d characters is not kept: %d at most", size, _KEPT_CHARS_MAX)
+            return
         value = _encoder.encode(turn)
         try:
             await self._store.save_state(owner, base, value)

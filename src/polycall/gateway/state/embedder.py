@@ -49,8 +49,8 @@ class Embedder:
 
     # Whole answers
 
-    async def response(self, response: ir.Response) -> ir.Response:
-        """The answer with its state in place; what had to be kept is kept."""
+    def response(self, response: ir.Response) -> ir.Response:
+        """The answer with its state in place; `finish` keeps what has to be kept."""
         parts: list[ir.Part] = []
         for part in response.message.parts:
             match part:
@@ -63,7 +63,6 @@ class Embedder:
                 case _:
                     self._note_other(part)
                     parts.append(part)
-        await self.finish()
         if all(map(is_, parts, response.message.parts)):
             return response
         return replace(response, message=replace(response.message, parts=parts))
