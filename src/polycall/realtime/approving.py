@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import tomllib
 from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Any
 
 from polycall._support import jsontext
 from polycall.agents.approval_backend import Answer, ApprovalRequest
@@ -12,39 +15,12 @@ from polycall.agents.approval_backend import Answer, ApprovalRequest
 # A question that nobody answers is taken for a no after so long.
 ANSWER_S = 120.0
 
-# Words by which callers agree, where an utterance begins with one.
-_YES = frozenset(
-    """yes yeah yep yup sure okay ok agreed confirm confirmed absolutely definitely certainly
-    ja genau gerne oui si sí claro sim да はい ええ 네 네네 예 응 그래 그래요 그럼요 좋아 좋아요
-    좋습니다 맞아요 맞습니다 동의합니다 是 是的 好 好的 可以""".split()  # noqa: SIM905
+_WORDS: dict[str, Any] = tomllib.loads(
+    (files("polycall.realtime") / "approving.toml").read_text(encoding="utf-8")
 )
-_PHRASES = (
-    "please do",
-    "please go ahead",
-    "go ahead",
-    "do it",
-    "i agree",
-    "i confirm",
-    "of course",
-)
-# The whole of an utterance, with or without one of the words above.
-_ALONE = frozenset(
-    ["that's", "that", "is", "it's", "it", "right", "correct", "fine", "good", "exactly"]
-)
-_NO = frozenset(
-    """no nope not never stop cancel wait nein nicht kein keine non pas não nao нет не
-    아니 아니요 아니오 안 하지마 하지 마세요 말아요 취소 不 不要 别 いいえ いや だめ""".split()  # noqa: SIM905
-)
-# With one of these it is a question, or an agreement to something else.
-_UNCLEAR = frozenset(
-    """what what's how why who when where which whose but if except instead rather first hold later
-    only was wie warum wann wer wo aber wenn sondern erst que qué cuánto cuando pero comment combien
-    quand pourquoi mais quoi però как что но сколько когда почему
-    뭐 뭘 얼마 얼마예요 얼마나 언제 왜 어떻게 누구 어디 근데 그런데 다만 만약 대신 잠깐 나중에
-    什么 多少 为什么 怎么 但 但是 いくら 何 でも もし""".split()  # noqa: SIM905
-)
-_FILLERS = frozenset(
-    """um uh er ah oh well so hmm hm and äh ähm euh 음 어 아 그 えーと あの 嗯""".split()  # noqa: SIM905
+_PHRASES = tuple(f"{phrase} " for phrase in _WORDS["phrases"])
+_YES, _ALONE, _NO, _UNCLEAR, _FILLERS = (
+    frozenset(_WORDS[name].split()) for name in ("yes", "alone", "no", "unclear", "fillers")
 )
 _WORD = re.compile(r"[\w'’]+")
 
@@ -64,7 +40,7 @@ def verdict(text: str) -> bool | None:
         words = words[1:]
     if not words:
         return None
-    is_phrase = f"{' '.join(words)} ".startswith(tuple(f"{phrase} " for phrase in _PHRASES))
+    is_phrase = f"{' '.join(words)} ".startswith(_PHRASES)
     return True if words[0] in _YES or is_phrase or set(words) <= _ALONE else None
 
 

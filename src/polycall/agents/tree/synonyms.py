@@ -1,6 +1,6 @@
 """Other words for what tools do: a question says "make", and the tool is called "create".
 
-Groups of words that people use for one thing, written for interfaces of programs in general.  The
+`synonyms.txt` has groups of words that people use for one thing, for interfaces of programs.  The
 first of a group is the word that names of tools have; a Korean stem stands for its group where it
 begins or stands in a word of the question.
 
@@ -15,62 +15,10 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from importlib.resources import files
 
 from polycall.agents.text_search import stem
 
-_GROUPS = """
-create make add new build generate compose register publish | 만들 만드 생성 추가 등록 작성
-delete remove drop erase destroy clear purge | 삭제 지우 지워 제거
-list show all browse enumerate see view | 목록 보여 나열
-get fetch read retrieve show look describe detail info | 조회 가져 읽어 알려
-update edit change modify patch rename set adjust | 수정 변경 바꾸 바꿔 갱신 고쳐
-search find lookup query | 검색 찾아 찾기
-send post submit deliver message | 보내 전송 발송
-invite invitation | 초대
-cancel abort stop terminate revoke | 취소 중단
-start run trigger dispatch launch execute begin | 시작 실행
-close finish complete end resolve | 닫아 닫기 완료 종료
-create open raise
-open reopen | 열어 열기
-merge combine join | 병합 합쳐 합치
-copy clone fork duplicate | 복사 복제
-star stargazer favorite like bookmark | 별표 즐겨찾기
-watch subscribe follow subscription notification | 구독 알림 팔로우
-approve accept confirm allow review | 승인 수락 허용
-reject decline deny refuse block ban | 거절 거부 차단
-assign delegate assignee | 할당 배정 담당
-upload import attach put | 업로드 올려 올리기 첨부
-download export archive | 다운로드 내려받 내보내
-lock protect protection | 잠금 잠가 보호
-unlock unprotect | 잠금해제
-compare diff difference | 비교
-count number total statistic stat metric | 개수 통계 몇
-pay payment charge bill invoice | 결제 지불 청구
-refund return reimburse | 환불 반품
-book reserve reservation schedule appointment | 예약
-ship deliver delivery shipment dispatch | 배송 배달
-repository repo project | 저장소 리포 레포
-pull pr request | 풀리퀘스트
-branch ref reference | 브랜치 가지
-issue ticket bug problem | 이슈 문제
-comment reply note remark | 댓글 코멘트
-user member person people someone somebody who collaborator account | 사용자 회원 사람 누가 멤버
-team group organization org | 팀 조직 그룹
-file document content attachment | 파일 문서
-email mail | 이메일 메일
-calendar event meeting | 일정 회의 달력 캘린더
-order purchase | 주문
-customer client buyer | 고객 손님
-product item article goods | 상품 제품
-price cost amount | 가격 비용 요금
-weather forecast temperature | 날씨 기온 예보
-translate translation | 번역
-release version tag publish | 릴리스 배포 출시
-secret credential token key password | 비밀 토큰 암호
-label tag category | 라벨 분류
-workflow action pipeline job build | 워크플로 작업
-gist snippet paste | 기스트
-"""
 _KOREAN_FROM = "\uac00"
 
 
@@ -80,7 +28,8 @@ def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]], fro
     english: dict[str, frozenset[str]] = {}
     korean: dict[str, frozenset[str]] = {}
     heads: list[str] = []
-    for line in _GROUPS.strip().splitlines():
+    source = files("polycall.agents.tree") / "synonyms.txt"
+    for line in source.read_text(encoding="utf-8").splitlines():
         words, _, others = line.partition("|")
         group = frozenset(stem(word) for word in words.split())
         heads.append(stem(words.split()[0]))
