@@ -319,12 +319,14 @@ def lists() -> Iterator[Way]:
         "$defs": {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(60)}
     }
     tree["$defs"]["a60"] = {}
+    deeper = [{"properties": {"c": {"$ref": "#/$defs/a"}}, "required": ["x"]}] * 2
     for name, schema in {
         "regex": {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}},
         "doubling": {"type": "object", "$ref": "#/$defs/a0", **tree},
         "remote": {"$ref": f"{META}/schema", "type": "object"},
         "ring": {"$ref": "#", "type": "object"},
         "deep": {**_nested(150), "type": "object"},
+        "deeper": {"type": "object", "$ref": "#/$defs/a", "$defs": {"a": {"anyOf": deeper}}},
         "unique": {"type": "object", "properties": {"b": {"uniqueItems": True}}},
     }.items():
         yield Way(f"schema-in-{name}", {}, tool={"inputSchema": schema})
@@ -355,5 +357,8 @@ async def _hangs_later(x: Exchange) -> None:
 
 
 async def _bomb(x: Exchange) -> None:
-    data = {"a": "a" * 40 + "!", "b": [{"n": n} for n in range(3_000)]}
+    data: dict[str, Any] = {}
+    for _ in range(60):
+        data = {"c": data}
+    data |= {"a": "a" * 40 + "!", "b": [{"n": n} for n in range(3_000)]}
     await x.result(content=[], structuredContent=data)

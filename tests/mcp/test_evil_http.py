@@ -103,9 +103,9 @@ ENDS: dict[Callable[[], Iterator[Way]], dict[str, str]] = {
     evil_turns.lists: {
         "unreachable": "pages-same pages-empty pages-number pages-long pages-changing list-never "
         "list-drips schema-in-deep schema-out-deep",
-        "unfit": "schema-in-regex",
-        "unusable": "schema-in-remote",
-        "invalid": "schema-out-regex schema-out-remote content-unknown",
+        "unfit": "schema-in-regex schema-in-deeper",
+        "unusable": "schema-in-remote schema-in-doubling schema-out-remote schema-out-doubling",
+        "invalid": "schema-out-regex schema-out-deeper content-unknown",
     },
 }
 # Those of which nothing is heard before a bound of time.

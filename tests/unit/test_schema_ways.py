@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from polycall.errors import ToolDefinitionError
 from polycall.ir import JSON
 from polycall.schema.ways import LOOKS_MAX, Ways
 from polycall.tools.validate import SchemaChecker
@@ -36,6 +37,12 @@ def nested(depth: int) -> Any:
     return node
 
 
+def all_of_each(count: int) -> JSON:
+    """Rings by which a validator goes in each order."""
+    each = [{"$ref": f"#/$defs/a{n}"} for n in range(count)]
+    return {f"a{n}": {"allOf": each} for n in range(count)}
+
+
 TREE: JSON = {
     "$defs": {"n": {"anyOf": [{"type": "null"}, {"properties": {"x": {"$ref": "#/$defs/n"}}}]}},
     "$ref": "#/$defs/n",
@@ -43,15 +50,9 @@ TREE: JSON = {
 
 
 @pytest.mark.parametrize("keyword", ["allOf", "anyOf", "oneOf"])
-def test_references_that_double_are_not_followed_for_ever(
-    keyword: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    checker = SchemaChecker(doubling(60, keyword), label="evil")
-    with caplog.at_level(logging.WARNING):
-        assert checker.problems({}) == []
-    assert caplog.messages == [
-        "a value is not checked against the schema of 'evil': that could take for ever"
-    ]
+def test_references_that_double_are_refused(keyword: str) -> None:
+    with pytest.raises(ToolDefinitionError, match="the schema of 'evil' cannot be used"):
+        SchemaChecker(doubling(60, keyword), label="evil")
 
 
 @pytest.mark.parametrize(
@@ -61,23 +62,33 @@ def test_references_that_double_are_not_followed_for_ever(
         {"not": doubling(60), "$defs": doubling(60)["$defs"]},
         {"if": {"$ref": "#/$defs/a0"}, "$defs": doubling(60)["$defs"]},
         {"dependentSchemas": {"x": {"$ref": "#/$defs/a0"}}, "$defs": doubling(60)["$defs"]},
-        {"$ref": "#"},
-        {"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}},
+        {"$ref": "#/$defs/a0", "$defs": all_of_each(8)},
         {"$ref": "https://example.com/elsewhere"},
     ],
-    ids=["leaf", "not", "if", "dependent", "itself", "a ring", "elsewhere"],
+    ids=["leaf", "not", "if", "dependent", "rings", "elsewhere"],
 )
 def test_what_is_too_much_for_any_value(schema: JSON) -> None:
     assert not Ways(schema).are_few({})
 
 
-def test_what_is_too_much_for_a_deep_value_alone() -> None:
+@pytest.mark.parametrize("keyword", ["allOf", "anyOf", "oneOf"])
+def test_a_ring_that_is_looked_at_once_is_checked(keyword: str) -> None:
+    schema: JSON = {keyword: [{"$ref": "#"}, {"type": "object"}], "required": ["a"]}
+    assert Ways(schema).are_few({"a": 1})
+    assert SchemaChecker(schema, label="t").problems({})
+
+
+def test_what_is_too_much_for_a_deep_value_alone(caplog: pytest.LogCaptureFixture) -> None:
     ways = Ways(deeper(60))
     assert ways.are_few(nested(10))
     assert not ways.are_few(nested(40))
     checker = SchemaChecker(deeper(60), label="t")
     assert checker.problems(nested(1)) == []
-    assert checker.problems(nested(60)) == []
+    with caplog.at_level(logging.WARNING):
+        assert checker.problems(nested(60)) == []
+    assert caplog.messages == [
+        "a value is not checked against the schema of 't': that could take for ever"
+    ]
 
 
 def test_what_is_too_much_for_a_long_value_alone() -> None:

@@ -28,6 +28,7 @@ from polycall.mcp.others import OtherOffers
 from polycall.mcp.pins import MemoryPins, Notice, PinStore
 from polycall.mcp.servers import AskFor, Server
 from polycall.mcp.tasks import ServerTask, TaskForgottenError
+from polycall.schema.ways import ways_of
 from polycall.tools import AbstractToolset, FunctionTool, ToolContext
 from polycall.tools.toolset import AnyTool
 from polycall.tools.validate import SchemaChecker
@@ -419,6 +420,9 @@ class McpToolset(AbstractToolset):
     def _made(self, wire: JSON) -> McpTool:
         name: str = wire["name"]
         annotations: JSON = wire.get("annotations", {})
+        output = ways_of(wire.get("outputSchema", {}))
+        if output is not None and not output.are_few(None):  # clients would be at work for ever
+            raise ToolDefinitionError("its output schema leads to a value by too many ways")
         made = McpTool(
             name=name,
             description=wire.get("description") or wire.get("title", ""),

@@ -5,8 +5,10 @@ A schema of a kilobyte can keep a validator at work for years, and no validator 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+from polycall._support import jsontext
 from polycall.errors import SchemaError
 from polycall.ir import JSON
 from polycall.schema.refs import References
@@ -21,12 +23,18 @@ from polycall.schema.walk import (
 
 LOOKS_MAX = 20_000_000  # of one check; a million take 30 ms at most
 _COUNTS_MAX = 50_000
+_RINGS_MAX = 4
 # Keywords whose schemas look at the value itself; those of others look at what is in it.
 _HERE = (
     *("allOf/", "anyOf/", "oneOf/", "dependencies/", "dependentSchemas/"),
     *("if", "then", "else", "not"),
 )
 _DEFINITIONS = tuple(f"{key}/" for key in DEFINITION_KEYS)
+
+
+def ways_of(schema: JSON) -> Ways | None:
+    """Of a schema with references; others are looked through once."""
+    return Ways(schema) if '"$' in jsontext.encode(schema) else None
 
 
 class Ways:
@@ -36,6 +44,8 @@ class Ways:
         self._root = schema
         self._references = References(schema)
         self._counts: dict[tuple[int, int], int] = {}
+        self._open: set[tuple[int, int]] = set()
+        self._rings: Counter[int] = Counter()  # by depth
 
     def are_few(self, value: Any) -> bool:
         """Whether the value can be checked in bounded time."""
@@ -50,11 +60,14 @@ class Ways:
     def _count(self, node: JSON, depth: int) -> int:
         """How many schemas look at a value, and at what is in it, by different ways."""
         key = (id(node), depth)
+        if key in self._open:  # a ring: validators look once more, and by each of several rings
+            self._rings[depth] += 1
+            return 1 if self._rings[depth] <= _RINGS_MAX else LOOKS_MAX + 1
         if key in self._counts:
             return self._counts[key]
         if len(self._counts) >= _COUNTS_MAX:
             return LOOKS_MAX + 1
-        self._counts[key] = LOOKS_MAX + 1  # for a ring
+        self._open.add(key)
         count = 1
         for reference in (node.get(each) for each in REFERENCE_KEYS):
             if isinstance(reference, str):
@@ -66,6 +79,7 @@ class Ways:
             count += self._count(child, depth if is_here else depth - 1)
             if count > LOOKS_MAX:
                 break
+        self._open.discard(key)
         self._counts[key] = count
         return count
 

@@ -16,7 +16,7 @@ from polycall._support import jsontext
 from polycall.errors import ArgumentsError, ToolDefinitionError
 from polycall.ir import JSON
 from polycall.schema.walk import as_object, nesting
-from polycall.schema.ways import Ways
+from polycall.schema.ways import ways_of
 from polycall.tools.mending import Mending
 from polycall.tools.problems import Checker, Problem, explain, truncated
 from polycall.tools.relaxed import CutOffError, read_relaxed
@@ -41,12 +41,17 @@ class SchemaChecker:
     def __init__(self, schema: JSON, *, label: str) -> None:
         self._schema = schema
         self._label = label
-        self._ways = Ways(schema) if '"$' in jsontext.encode(schema) else None
+        self._ways = ways_of(schema)
         try:
             self._validator = jsonschema_rs.validator_for(schema, offline=True)
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise ToolDefinitionError(f"the schema of {label!r} is not valid: {reason}") from None
+        if not self.is_bounded(None):
+            raise ToolDefinitionError(
+                f"the schema of {label!r} cannot be used: its references lead to a value by more "
+                "ways than can be followed"
+            )
 
     def __reduce__(self) -> Any:
         return _schema_checker, (self._schema,)
@@ -54,7 +59,7 @@ class SchemaChecker:
     def problems(self, arguments: JSON) -> list[Problem]:
         """What is wrong with the arguments; nothing where they fit, or none could tell."""
         found: list[Problem] = []
-        if self._ways is not None and not self._ways.are_few(arguments):
+        if not self.is_bounded(arguments):
             words = "a value is not checked against the schema of %r: that could take for ever"
             logger.warning(words, self._label)
             return found
@@ -70,6 +75,10 @@ class SchemaChecker:
                 # The message repeats the value, whatever its size.
                 found.append(Problem(path, truncated(error.message), has_value=False))
         return found
+
+    def is_bounded(self, value: Any) -> bool:
+        """Whether this value can be checked in bounded time."""
+        return self._ways is None or self._ways.are_few(value)
 
     def load(self, arguments: JSON) -> dict[str, Any]:
         """The arguments as they are."""
