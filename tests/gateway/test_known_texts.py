@@ -206,6 +206,19 @@ def test_a_conversation_that_grows_and_is_cut_back_is_read_as_a_new_one(
         said = {"model": "m", "messages": messages}
         body = json.dumps(said, separators=None if spaced else (",", ":")).encode()
         assert _asked(body, "openai-chat", texts) == _asked(body, "openai-chat", None)
+        for name, find in NAMES.items():
+            assert set(texts.found_in(name, body, find)) == set(find(body))
+
+
+@pytest.mark.parametrize("said", ["\ud83d", "x"])
+@pytest.mark.parametrize("name", ["file_id", "\ud83d"])
+def test_what_a_written_body_names_is_found_whatever_is_in_it(said: str, name: str) -> None:
+    texts = KnownTexts(bytes_min=2)
+    find = NAMES["anthropic"]
+    for number in range(3):
+        messages = [{"role": "user", "content": said}] * (2 + number)
+        body = json.dumps({"messages": messages, "x": {name: "mine", "file_id": "a"}}).encode()
+        assert set(texts.found_in("o", body, find)) == set(find(body)) >= {"a"}
 
 
 def _agent(steps: int) -> dict[str, Any]:

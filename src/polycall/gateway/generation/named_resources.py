@@ -85,7 +85,11 @@ async def check_named(owner: str, attempt: Attempt, services: GatewayServices) -
     fields, body = attempt.passed, attempt.http.body
     if names is None or not body:
         return attempt
-    if fields is None:
+    if fields is None and len(body) < LONG_BYTES:
+        # What is written for one key in one protocol has its own texts.
+        key = f"{owner}\n{attempt.dialect.NAME}"
+        named = services.texts.found_in(key, body, names.found_in)
+    elif fields is None:
         named = await services.heavy.run(owner, len(body), names.found_in, body)
     elif fields.size < LONG_BYTES:
         named = fields.found_by(names.found_in)

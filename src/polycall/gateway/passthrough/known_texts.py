@@ -168,6 +168,7 @@ class ReadBody(Struct, frozen=True, eq=False):
     short: bytes
     short_fields: dict[str, msgspec.Raw]
     parts: dict[str, TextPart]
+    texts: dict[str, bytes]  # of the fields that have parts
 
 
 class _OwnerTexts:
@@ -211,9 +212,9 @@ class _OwnerTexts:
                     break  # the latest that is here whole
         return None if best is None else TextPart(best, count, best.ends[count - 1], place)
 
-    def keep(self, name: str, raw: msgspec.Raw, before: TextPart | None) -> TextPart | None:
+    def keep(self, name: str, whole: bytes, before: TextPart | None) -> TextPart | None:
         """Keep the text of a field, of which `before` was known."""
-        view, size = memoryview(raw), len(raw)
+        view, size = memoryview(whole), len(whole)
         if name in _VALUES:
             ends = [size]
         else:
@@ -228,7 +229,7 @@ class _OwnerTexts:
             self.texts.remove(before.text)
             self.texts.append(before.text)
             return before
-        text = KnownText(name, bytes(raw), ends, old, count)
+        text = KnownText(name, whole, ends, old, count)
         if old is not None and len(old.ends) - count <= _TAIL:
             self.drop(old)  # the next step takes its place
         self.texts.append(text)
@@ -275,7 +276,7 @@ class KnownTexts:
             short_fields = decode_fields(short)
         except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
             return None
-        fields = short_fields.copy()
+        fields, texts = short_fields.copy(), dict[str, bytes]()
         for number, part in enumerate(parts):
             raw = short_fields.get(part.text.name)
             stand_in = _stand_in(part, number)
@@ -283,8 +284,10 @@ class KnownTexts:
             # It stands nowhere else: so it is this field that the known text is in.
             if not said.startswith(stand_in):
                 return None
-            fields[part.text.name] = msgspec.Raw(part.whole(said[len(stand_in) :]))
-        return ReadBody(fields, short, short_fields, {part.text.name: part for part in parts})
+            text = texts[part.text.name] = part.whole(said[len(stand_in) :])
+            fields[part.text.name] = msgspec.Raw(text)
+        named = {part.text.name: part for part in parts}
+        return ReadBody(fields, short, short_fields, named, texts)
 
     def keep(
         self, owner: str, fields: Mapping[str, msgspec.Raw], read: ReadBody | None
@@ -295,8 +298,9 @@ class KnownTexts:
         parts: dict[str, TextPart] = {}
         for name, raw in fields.items():
             if name in _NAMES and self.bytes_min <= len(raw) <= OWNER_BYTES_MAX // 2:
-                part = own.keep(name, raw, None if read is None else read.parts.get(name))
-                if part is not None:
+                before = None if read is None else read.parts.get(name)
+                text = bytes(raw) if read is None or before is None else read.texts[name]
+                if (part := own.keep(name, text, before)) is not None:
                     parts[name] = part
         if not parts:
             return None
@@ -313,6 +317,23 @@ class KnownTexts:
             for name, raw in fields.items()
         )
         return BodyTexts(parts, rest)
+
+    def found_in(
+        self, owner: str, body: bytes, find: Callable[[bytes], tuple[str, ...]]
+    ) -> tuple[str, ...]:
+        """What `find` finds in a body that was written here; in known texts it has looked."""
+        read = self.read(owner, body)
+        try:
+            fields = decode_fields(body) if read is None else read.fields
+            known = self.keep(owner, fields, read)
+            parts = {} if known is None else known.parts
+            rest = {name: raw for name, raw in fields.items() if name not in parts}
+            found = find(msgspec.json.encode(rest) if parts else body)
+        except (msgspec.DecodeError, UnicodeEncodeError):  # half of a character in it
+            return find(body)
+        for part in parts.values():
+            found += part.text.found_by(find, part.size)
+        return found
 
     def _drop_oldest(self) -> None:
         """Of the key that has not asked for the longest time."""
