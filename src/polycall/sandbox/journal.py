@@ -18,6 +18,7 @@ from typing import Any, Self, cast
 from .errors import DivergenceError, JournalError, JournalFullError
 from .inside import plain
 from .limits import Limits
+from .text import ascii_json
 
 try:
     import fcntl
@@ -66,18 +67,18 @@ class Journal:
 
     def to_json(self) -> str:
         """One entry to a line."""
-        return "".join(f"{json.dumps(entry)}\n" for entry in self.entries)
+        return "".join(f"{ascii_json(entry).decode()}\n" for entry in self.entries)
 
     def append(self, entry: Entry, limits: Limits | None = None) -> None:
         """Add an entry; `OSError` where the file takes none, which then is as it was.
 
         `JournalFullError` where `limits` are given and it is more than they allow.
         """
-        text = json.dumps(entry)
+        text = ascii_json(entry)
         if limits is not None:
             self._check_room(len(text), limits)
         if self._file is not None:
-            self._file.append(text.encode("ascii") + b"\n")
+            self._file.append(text + b"\n")
         self._keep(entry, len(text))
 
     def adopt(self, other: Journal) -> None:

@@ -34,14 +34,14 @@ class RemoteBroker:
 
     def __init__(self, tools: Collection[str], send: Callable[[Frame], None]) -> None:
         self.functions = dict.fromkeys(tools)
-        self.calls: list[int] = []
+        self.next_id = 1  # of the call that comes next
         self.on_stalled: Callable[[], None] = lambda: None
         self.on_fault: Callable[[BaseException], None] = lambda _: None
         self._send = send
         self._answer: Callable[[BrokerTurn], None] = lambda _: None
 
     def call(self, call_id: int, name: str, args: list[Any], kwargs: dict[str, Any]) -> None:
-        self.calls.append(call_id)
+        self.next_id += 1
         self._send({"type": "call", "id": call_id, "name": name, "args": args, "kwargs": kwargs})
 
     def request_turn(

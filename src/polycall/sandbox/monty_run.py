@@ -14,6 +14,7 @@ import random
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from pydantic_monty import (
@@ -129,10 +130,10 @@ class MontyRun:
             words = "half of a surrogate pair is not text here; write the character itself"
             return self._end("failed", ProgramError("UnicodeError", words))
         try:
-            snapshot = await self._in_thread(self._start)
+            snapshot = await self._in_thread(lambda: self._advanced(self._start))
             while not isinstance(snapshot, MontyComplete):
                 answer = await self._answered(snapshot)
-                snapshot = await self._in_thread(answer)
+                snapshot = await self._in_thread(partial(self._advanced, answer))
             if self._fault is not None:
                 raise self._fault
             job.broker.check_end()
@@ -176,20 +177,32 @@ class MontyRun:
 
     # Answers: each is what is left to do in the thread.
 
+    def _advanced(self, answer: Callable[[], Snapshot]) -> Snapshot:
+        """Answer, and all that can be answered without waiting, in one stay in the thread."""
+        snapshot = answer()
+        while (following := self._at_once(snapshot)) is not None:
+            snapshot = following()
+        return snapshot
+
+    def _at_once(self, snapshot: Any) -> Callable[[], Snapshot] | None:
+        if isinstance(snapshot, NameLookupSnapshot):
+            return self._answered_name(snapshot)
+        if not isinstance(snapshot, FunctionSnapshot) or _sleeps(snapshot):
+            return None
+        result = self._answered_call(snapshot)
+        return snapshot.resume_not_handled if result is None else partial(snapshot.resume, result)
+
     async def _answered(self, snapshot: Any) -> Callable[[], Snapshot]:
-        match snapshot:
-            case NameLookupSnapshot():
-                return self._answered_name(snapshot)
-            case FutureSnapshot():
-                results = await self._waited(snapshot.pending_call_ids)
-                return lambda: snapshot.resume(results)
-            case FunctionSnapshot():
-                result = await self._answered_call(snapshot)
-                if result is None:
-                    return snapshot.resume_not_handled
-                return lambda: snapshot.resume(result)
-            case other:
-                raise ProtocolViolationError(f"a snapshot of type {type(other).__name__!r}")
+        if isinstance(snapshot, FutureSnapshot):
+            results = await self._waited(snapshot.pending_call_ids)
+            return lambda: snapshot.resume(results)
+        if not isinstance(snapshot, FunctionSnapshot):
+            raise ProtocolViolationError(f"a snapshot of type {type(snapshot).__name__!r}")
+        seconds = max(float(snapshot.args[0]), 0.0)
+        if not self._replaying:
+            await self._slept(seconds)
+        self._now += seconds
+        return lambda: snapshot.resume({"return_value": None})
 
     def _answered_name(self, snapshot: NameLookupSnapshot) -> Callable[[], Snapshot]:
         name = snapshot.variable_name
@@ -198,10 +211,10 @@ class MontyRun:
         stand_in = _stand_in(name)
         return lambda: snapshot.resume(value=stand_in)
 
-    async def _answered_call(self, snapshot: FunctionSnapshot) -> Any:
+    def _answered_call(self, snapshot: FunctionSnapshot) -> Any:
         name, args = str(snapshot.function_name), snapshot.args
         if snapshot.is_os_function:
-            return await self._answered_system(name, args, snapshot.call_id)
+            return self._answered_system(name, args, snapshot.call_id)
         if name == "import":
             module = str(args[0]) if args else ""
             return {"exception": ModuleNotFoundError(f"No module named {module!r}")}
@@ -223,7 +236,7 @@ class MontyRun:
         self._new.append((snapshot.call_id, name, plain_args, plain_kwargs))
         return {"future": ...}
 
-    async def _answered_system(self, name: str, args: tuple[Any, ...], call_id: int) -> Any:
+    def _answered_system(self, name: str, args: tuple[Any, ...], call_id: int) -> Any:
         match name:
             case "time.time":
                 clock = str(args[0]) if args else ""
@@ -242,12 +255,6 @@ class MontyRun:
             case "asyncio.sleep":
                 self._sleeps[call_id] = self._now + max(float(args[0]), 0.0)
                 return {"future": ...}
-            case "time.sleep":
-                seconds = max(float(args[0]), 0.0)
-                if not self._replaying:
-                    await self._slept(seconds)
-                self._now += seconds
-                return {"return_value": None}
             case _:
                 # No file, no environment: monty's own refusal.
                 return None
@@ -286,7 +293,7 @@ class MontyRun:
         broker = self._job.broker
         while self._new and len(self._begun) < self._job.limits.concurrent_calls:
             call_id, name, args, kwargs = self._new.popleft()
-            desk_id = len(broker.calls) + 1
+            desk_id = broker.next_id
             broker.call(desk_id, name, args, kwargs)
             self._begun[call_id] = desk_id
 
@@ -370,6 +377,11 @@ class MontyRun:
         if error is not None:
             stderr += error.traceback
         return End(status, stdout, stderr, value, error, all_cuts)
+
+
+def _sleeps(snapshot: FunctionSnapshot) -> bool:
+    """Whether the program stands still for a while."""
+    return snapshot.is_os_function and str(snapshot.function_name) == "time.sleep"
 
 
 def _settle(turn: asyncio.Future[BrokerTurn], answer: BrokerTurn) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
+
 from .errors import ProtocolViolationError
 from .inside import plain
 
@@ -14,6 +16,17 @@ _CONTROLS = {
     for code in (*range(0x20), *range(0x7F, 0xA0))
     if chr(code) not in _KEPT_CONTROLS
 }
+
+_encoder = msgspec.json.Encoder()
+
+
+def ascii_json(value: Any) -> bytes:
+    """JSON in ASCII of plain data, in which each number is one of JSON."""
+    try:
+        data = _encoder.encode(value)
+    except UnicodeEncodeError:
+        data = b"\xff"
+    return data if data.isascii() else json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def printable(text: str) -> str:
@@ -29,6 +42,8 @@ def encodable(value: Any, *, size_max: int, is_exact: bool = False) -> Any:
     """
     if plain.depth_of(value) > plain.DEPTH_MAX:
         raise ProtocolViolationError("a value nested too deep")
+    if _is_surely_plain(value, size_max):
+        return value
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=not is_exact)
     except ValueError:
@@ -42,6 +57,15 @@ def encodable(value: Any, *, size_max: int, is_exact: bool = False) -> Any:
             raise ProtocolViolationError("text with half of a surrogate pair") from None
         return json.loads(text.encode("utf-8", "replace"))
     return value
+
+
+def _is_surely_plain(value: Any, size_max: int) -> bool:
+    """A quick look: text that can be encoded, short enough, and no number that has become null."""
+    try:
+        data = _encoder.encode(value)
+    except ValueError:
+        return False
+    return len(data) <= size_max and b"null" not in data
 
 
 class Capture:

@@ -27,6 +27,7 @@ from .text import encodable
 
 Function = Callable[..., Any]
 _GRACE_S = 1.0
+_FORMS_MAX = 100  # in which a function was called
 _PARTS_MAX = 1_000  # of a result that is looked through at once
 _PART_CHARS = 256  # of text take as long as one part
 
@@ -91,7 +92,7 @@ class ToolCallBroker:
         self._live = recorded is None
         self._calls: dict[int, Call] = {}
         self._threads: ThreadPoolExecutor | None = None
-        self._signatures: dict[str, inspect.Signature | None] = {}
+        self._tools: dict[str, _Tool] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stubborn: set[asyncio.Task[None]] = set()
         self._open: set[int] = set()
@@ -129,7 +130,7 @@ class ToolCallBroker:
         self._start(call)
 
     def _checked(self, call_id: object, name: object, args: object, kwargs: object) -> Call:
-        expected = len(self._calls) + 1
+        expected = self.next_id
         if call_id != expected or not isinstance(call_id, int) or isinstance(call_id, bool):
             raise ProtocolViolationError(f"a call with id {call_id!r:.40} where {expected} is next")
         if not isinstance(name, str) or name not in self.functions:
@@ -257,7 +258,9 @@ class ToolCallBroker:
                 self._settled.append(self._replayed(call_id, done))
         for call_id in sorted(self._open - recorded.done.keys() - self._tasks.keys()):
             if call_id in self._recovery.answers:
-                self._settle(call_id, {"value": self._recovery.answers[call_id]})
+                name, size_max = self._calls[call_id].name, self._limits.result_bytes
+                answer = _as_result(self._recovery.answers[call_id], name, size_max)
+                self._settle(call_id, {"value": answer})
             elif call_id in recorded.calls:
                 self._start(self._calls[call_id])
 
@@ -317,16 +320,12 @@ class ToolCallBroker:
 
     async def _called(self, call: Call) -> Any:
         """Calls a tool; a plain function gets a thread, so that it cannot hold the host's loop."""
-        function = self.functions[call.name]
-        if call.name not in self._signatures:
-            self._signatures[call.name] = _signature(function)
-        signature = self._signatures[call.name]
-        if signature is not None:
-            try:
-                signature.bind(*call.args, **call.kwargs)
-            except TypeError as error:
-                raise TypeError(f"{call.name}{signature}: {error}") from None
-        if _is_async(function):
+        tool = self._tools.get(call.name)
+        if tool is None:
+            tool = self._tools[call.name] = _Tool(self.functions[call.name])
+        function = tool.function
+        tool.check(call)
+        if tool.is_async:
             return await function(*call.args, **call.kwargs)
         context = contextvars.copy_context()
         work = functools.partial(context.run, function, *call.args, **call.kwargs)
@@ -370,6 +369,11 @@ class ToolCallBroker:
         return tuple(self._calls.values())
 
     @property
+    def next_id(self) -> int:
+        """Of the call that comes next."""
+        return len(self._calls) + 1
+
+    @property
     def pending(self) -> bool:
         return bool(self._paused)
 
@@ -394,6 +398,28 @@ def _without_stop(work: Callable[[], Any], name: str) -> Any:
         return work()
     except StopIteration as error:
         raise RuntimeError(f"{name} raised StopIteration") from error
+
+
+class _Tool:
+    """A function, and what is known of how it is called."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self.is_async = _is_async(function)
+        self._signature = _signature(function)
+        self._fitting: set[tuple[int, tuple[str, ...]]] = set()
+
+    def check(self, call: Call) -> None:
+        """Raise `TypeError` where the function has no such parameters: values do not matter."""
+        form = len(call.args), tuple(call.kwargs)
+        if self._signature is None or form in self._fitting:
+            return
+        try:
+            self._signature.bind(*call.args, **call.kwargs)
+        except TypeError as error:
+            raise TypeError(f"{call.name}{self._signature}: {error}") from None
+        if len(self._fitting) < _FORMS_MAX:
+            self._fitting.add(form)
 
 
 def _is_async(function: Function) -> bool:

@@ -14,6 +14,8 @@ from typing import Any
 Frame = dict[str, Any]
 
 _BATCH_BYTES = 64_000
+_RECEIVED_BYTES = 16_384
+_encoded = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` makes one for each frame
 
 
 class HostGone(SystemExit):
@@ -26,6 +28,7 @@ class Channel:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._outgoing = bytearray()
+        self._incoming = b""  # of the next frame, and of those after it
         # Threads of the program may print.
         self._lock = threading.RLock()
 
@@ -34,7 +37,7 @@ class Channel:
 
     def put(self, frame: Frame) -> None:
         """Collects a frame; it leaves with the next `flush`."""
-        body = json.dumps(frame, separators=(",", ":")).encode("ascii")
+        body = _encoded(frame).encode("ascii")
         with self._lock:
             self._outgoing += len(body).to_bytes(4, "big")
             self._outgoing += body
@@ -47,17 +50,28 @@ class Channel:
                 waiting, self._outgoing = self._outgoing, bytearray()
                 self._connection.sendall(waiting)
 
+    @property
+    def has_frame(self) -> bool:
+        """Whether some of a frame came with the one before: no wait for the channel tells of it."""
+        return bool(self._incoming)
+
     def read(self) -> Frame:
         """The next frame of the host; waits for it."""
-        size = int.from_bytes(self._exactly(4), "big")
-        return json.loads(self._exactly(size))
+        while len(self._incoming) < 4:
+            self._incoming += self._received(_RECEIVED_BYTES)
+        end = 4 + int.from_bytes(self._incoming[:4], "big")
+        if len(self._incoming) < end:
+            pieces, missing = [self._incoming], end - len(self._incoming)
+            while missing > 0:
+                pieces.append(self._received(max(missing, _RECEIVED_BYTES)))
+                missing -= len(pieces[-1])
+            self._incoming = b"".join(pieces)
+        frame = json.loads(self._incoming[4:end].decode("ascii"))
+        self._incoming = self._incoming[end:]
+        return frame
 
-    def _exactly(self, size: int) -> bytearray:
-        received = bytearray(size)
-        view = memoryview(received)
-        while view:
-            count = self._connection.recv_into(view)
-            if count == 0:
-                raise HostGone(0)
-            view = view[count:]
-        return received
+    def _received(self, size: int) -> bytes:
+        data = self._connection.recv(size)
+        if not data:
+            raise HostGone(0)
+        return data

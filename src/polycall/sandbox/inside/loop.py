@@ -67,12 +67,15 @@ class TurnSelector(selectors.BaseSelector):
         return self._ready(None)
 
     def _ready(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        has_turn = timeout is None and self._channel.has_frame
         others: list[tuple[selectors.SelectorKey, int]] = []
-        for key, mask in self._inner.select(timeout):
+        for key, mask in self._inner.select(0 if has_turn else timeout):
             if key.fd != self._channel_key.fd:
                 others.append((key, mask))
-            elif timeout is None:
-                self._on_turn(self._channel.read())
+            else:
+                has_turn = timeout is None
+        if has_turn:
+            self._on_turn(self._channel.read())
         return others
 
 

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 DEPTH_MAX = 64
 _INT_BITS_MAX = 4_000
+_INT_SHORT = 1 << 32
 _CUTS_MAX = 20
 # What stands in the place of what was cut.
 _MARK_BYTES = 80
@@ -129,6 +130,8 @@ def arguments(value: object, *, size_bytes: int, path: str = "arguments") -> Any
 
 def result(value: object, *, size_bytes: int) -> Any:
     """As `arguments`, for the large results of tools: in C where the value is JSON already."""
+    if value is None or type(value) is bool or (type(value) is int and abs(value) < _INT_SHORT):
+        return value
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         size = len(text) if text.isascii() else len(text.encode("utf-8"))
