@@ -49,10 +49,17 @@ def encoded_body(body: JSON, known: dict[Any, Any] | None, target: tuple[str, ..
         count = len(written.items)
         rest: list[Any] = items[count:]  # pyright: ignore[reportUnknownVariableType]
         texts = [*written.pieces, _text_of(rest)] if rest else written.pieces
-        between = [b","] * (2 * len(texts) - 1)
-        between[::2] = texts
-        text = msgspec.Raw(b"".join([b"[", *between, b"]"]))
-        data = jsontext.encode_unicode({**body, name: text})
+        pieces: list[Any] = []  # of the body: long texts are copied once
+        for field, value in body.items():
+            pieces += (b"," if pieces else b"{", jsontext.encode_unicode(field), b":")
+            if field == name:
+                between = [b","] * (2 * len(texts) - 1)
+                between[::2] = texts
+                pieces += (b"[", *between, b"]")
+            else:
+                is_text = type(value) is msgspec.Raw
+                pieces.append(value if is_text else jsontext.encode_unicode(value))
+        data = b"".join([*pieces, b"}"])
     except UnicodeEncodeError:  # the whole of it is written otherwise
         return jsontext.encode_bytes(body)
     keep(known, key, written)
