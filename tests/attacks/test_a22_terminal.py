@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from polycall.cli.show import Show
 from polycall.cli.text import CleanStream, cleaned
 from polycall.ir import PartDelta, PartStart, Text, ToolCall, ToolResult
 from polycall.loop import CallEnd, CallStart, ModelEvent
+from tests.origins import Handler, serving
 
 EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202egnp.exe\u2066\x00\x08\r"
 BAD = set("\x1b\x07\x9b\u202e\u2066\x00\x08\x7f\ud800\udc80")
@@ -55,7 +58,46 @@ def test_a22_no_command_prints_what_it_was_given_uncleaned(
         assert not BAD & {*captured.out, *captured.err}
 
 
-def test_a22_errors_of_providers_and_servers_are_cleaned(
+class Provider(Handler):
+    """Writes escapes wherever it writes a text: the model's name says where."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.read())
+        where = body["model"]
+        if where == "error":
+            error = {"message": EVIL, "type": EVIL, "code": EVIL, "param": EVIL}
+            self.answer({"error": error}, 400, **{"x-request-id": "\x9b2J"})
+        elif where == "garbage":
+            self.answer(EVIL.encode(), 502, kind="text/html")
+        else:
+            call = {"id": EVIL, "type": "function", "function": {"name": EVIL, "arguments": EVIL}}
+            message: Any = {"role": "assistant", "content": EVIL, "reasoning_content": EVIL}
+            if where == "call" and len(body["messages"]) == 1:
+                message["tool_calls"] = [call]
+            choice = {"index": 0, "message": message, "finish_reason": EVIL}
+            usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+            head = {"id": EVIL, "object": "chat.completion", "created": 1, "model": EVIL}
+            self.answer({**head, "choices": [choice], "usage": usage})
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--quiet"]], ids=str)
+@pytest.mark.parametrize("where", ["text", "call", "error", "garbage"])
+def test_a22_what_a_provider_writes_does_not_steer_the_terminal(
+    where: str, more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(Provider) as url:
+        config = tmp_path / "polycall.toml"
+        config.write_text(
+            f'[providers.up]\ndialect = "openai-chat"\nbase_url = "{url}"\napi_key = "k"\n'
+        )
+        words = ["run", "--model", f"up/{where}", "--config", str(config), "--no-stream", "hi"]
+        cli.main([*words, "--no-log", "--max-steps", "2", *more])
+    captured = capsys.readouterr()
+    assert "\\u001b" in captured.out + captured.err
+    assert not BAD & {*captured.out, *captured.err}
+
+
+def test_a22_the_names_of_files_are_cleaned(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     evil = tmp_path / "\x1b[2J\u202e.py"
