@@ -18,6 +18,7 @@ import msgspec
 
 from polycall._support import jsontext
 from polycall._support.memo import Memo
+from polycall._support.runs import after_run, before_run
 from polycall.errors import MalformedRequestError
 
 # What any of the four protocols decides by, or a server that speaks one of them in its own way.
@@ -50,14 +51,12 @@ _GENERATION = frozenset(
 )
 # Fields by which a body names models beside the one that is checked: a preset holds some, too.
 OTHER_MODELS = ("models", "fallbacks", "fallback_models", "preset")
-_SPACE = b" \t\r\n"
 # An escape of what is never escaped: a letter, a digit, `_`, `-`.  It begins with what can be
 # searched for quickly, so that backslashes before it are counted afterwards.
 _NEEDLESS = re.compile(rb"\\u00(?:2[dD]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])")
 _ESCAPE, _NEEDLESS_FIRSTS = b"\\u00", frozenset({b"2", b"3", b"4", b"5", b"6", b"7"})
 _first_byte = itemgetter(slice(1))
 _SPACED = re.compile(rb'\{"[^"\\]*": ')
-_BACKSLASH = ord("\\")
 _CANONICAL_BYTES_MAX = 1 << 20
 _NAMES_LENGTH_MAX = 400  # of all names of a body, for its check to be remembered
 
@@ -89,10 +88,9 @@ def has_needless_escape(body: bytes) -> bool:
             return False
     for found in _NEEDLESS.finditer(body):
         place = found.start()
-        before = place
-        while before and body[before - 1] == _BACKSLASH:
-            before -= 1
-        if (place - before) % 2 == 0:  # else the text has a backslash, and no escape follows it
+        if (
+            place - before_run(body, place, b"\\")
+        ) % 2 == 0:  # else the text has a backslash, and no escape follows it
             return True
     return False
 
@@ -118,31 +116,25 @@ def says_each_once(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
         ]
         if body == b"{" + comma.join(written) + b"}":
             return True
-    place = _after_space(body, 0)
+    place = after_run(body, 0)
     if body[place : place + 1] != b"{":
         return False
     place += 1
     mark = b"}"
     for number, (name, raw) in enumerate(fields.items()):
         if number:
-            place = _after_space(body, place)
+            place = after_run(body, place)
             if body[place : place + 1] != b",":
                 return False
             place += 1
-        place = _after_space(body, place)
+        place = after_run(body, place)
         for token in (b'"' + name.encode("utf-8", "surrogatepass") + b'"', b":", bytes(raw)):
-            place = _after_space(body, place)
+            place = after_run(body, place)
             if not body.startswith(token, place):
                 return False
             place += len(token)
-    place = _after_space(body, place)
-    return body.startswith(mark, place) and _after_space(body, place + 1) == len(body)
-
-
-def _after_space(body: bytes, place: int) -> int:
-    while place < len(body) and body[place] in _SPACE:
-        place += 1
-    return place
+    place = after_run(body, place)
+    return body.startswith(mark, place) and after_run(body, place + 1) == len(body)
 
 
 def check_names(names: Iterable[str], dialect: str) -> int:

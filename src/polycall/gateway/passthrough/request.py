@@ -12,6 +12,7 @@ import msgspec
 
 from polycall._support import jsontext
 from polycall._support.json_weight import LONG_BYTES, outline
+from polycall._support.runs import SPACE, after_run
 from polycall.errors import MalformedRequestError, RequestTooLargeError
 from polycall.gateway.passthrough.control_fields import (
     check_names,
@@ -34,7 +35,6 @@ PASSED_HEADERS = (b"anthropic-version", b"anthropic-beta", b"openai-beta", b"x-s
 _VENDOR = Quirks()
 _CARRIED = (PREFIX.encode(), b'"call_pc')
 _ASK_USAGE = b',"stream_options":{"include_usage":true}}'
-_SPACE = b" \t\r\n"
 
 # What in a body may meet a difference of the target.  A body without any of the marks of those
 # differences that a provider has would be rendered as it stands; finding one costs nothing but
@@ -414,7 +414,7 @@ class Fields:
             if self._is_compact and self.size <= LONG_BYTES:
                 return self._built({**values, "stream_options": {"include_usage": True}})
             body = self.with_values(values) if values else self.body
-            return body.rstrip(_SPACE)[:-1] + _ASK_USAGE
+            return body.rstrip(SPACE)[:-1] + _ASK_USAGE
         try:
             options = _options_decoder.decode(self._raw["stream_options"]) or {}
         except msgspec.DecodeError:
@@ -471,9 +471,7 @@ def _spliced(body: bytes, name: str, raw: bytes, new: bytes) -> bytes | None:
     place = body.find(key)
     if place < 0 or body.find(key, place + len(key)) >= 0:
         return None
-    place += len(key)
-    while body[place] in b" \t\r\n:":
-        place += 1
+    place = after_run(body, place + len(key), SPACE + b":")
     if not body.startswith(raw, place):
         return None
     view = memoryview(body)

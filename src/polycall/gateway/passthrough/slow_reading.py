@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 
 import msgspec
 
@@ -65,10 +66,10 @@ def _slices(text: str) -> dict[str, msgspec.Raw]:
 
 
 def _skipped(text: str, place: int) -> int:
-    while place < len(text) and text[place] in " \t\r\n":
-        place += 1
-    return place
+    found = _space(text, place)
+    return place if found is None else found.end()
 
 
+_space = re.compile(r"[ \t\r\n]+").match
 # Only where values end is asked of it; a number may be longer than Python converts.
 _scanner = json.JSONDecoder(parse_int=len, parse_float=len)
