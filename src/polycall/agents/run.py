@@ -15,23 +15,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
 from msgspec import Struct
 
+from polycall import errors
 from polycall._support.blocking import BlockingStream, Portal
 from polycall.agents.approval_backend import ApprovalRequest
 from polycall.agents.events import NestedStep, Resumed, TaskEvent
 from polycall.agents.history import History
 from polycall.agents.output import OutputError, OutputT, OutputType
 from polycall.agents.pausing import Approval, PausedRun
-from polycall.errors import (
-    AuthenticationError,
-    BillingError,
-    InvalidRequestError,
-    NotFoundError,
-    PermissionDeniedError,
-    ProtocolError,
-    RequestError,
-    ToolError,
-    UpstreamError,
-)
 from polycall.ir import Message, PartDelta, Request, Usage, Warning
 from polycall.loop import (
     CallEnd,
@@ -262,7 +252,7 @@ class AgentStream(Generic[OutputT]):
     def run(self) -> Run[OutputT]:
         """The finished run; `RequestError` before the last event."""
         if self._run is None:
-            raise RequestError(
+            raise errors.RequestError(
                 "the run is not over; read its events to the end first, or take stream.partial"
             )
         return self._run
@@ -275,7 +265,7 @@ class AgentStream(Generic[OutputT]):
         """
         found = self._run or self.so_far()
         if found is None:
-            raise RequestError("the run has not begun; read its events first")
+            raise errors.RequestError("the run has not begun; read its events first")
         return found
 
 
@@ -341,11 +331,11 @@ def keep_on(error: BaseException, run: Run[Any]) -> None:
 
 # Trying again does not help, and no model can: a key, a name, a setting, an account.
 _OF_THE_CALLER = (
-    InvalidRequestError,
-    AuthenticationError,
-    BillingError,
-    PermissionDeniedError,
-    NotFoundError,
+    errors.InvalidRequestError,
+    errors.AuthenticationError,
+    errors.BillingError,
+    errors.PermissionDeniedError,
+    errors.NotFoundError,
 )
 
 
@@ -355,8 +345,8 @@ def leave_unless_told(error: Exception) -> None:
     A vendor that is busy or unreachable, or an answer that is malformed, is told to the model that
     gave the task; what somebody has to mend who wrote or configured the program leaves.
     """
-    is_told = isinstance(error, ToolError | UpstreamError | ProtocolError)
-    if not is_told or isinstance(error, (*_OF_THE_CALLER, RequestError)):
+    is_told = isinstance(error, errors.ToolError | errors.UpstreamError | errors.ProtocolError)
+    if not is_told or isinstance(error, (*_OF_THE_CALLER, errors.RequestError)):
         error.leaves_run = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 

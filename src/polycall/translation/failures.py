@@ -9,15 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from polycall.errors import (
-    InvalidRequestError,
-    ModelOutputError,
-    NotFoundError,
-    ProtocolError,
-    RequestTooLargeError,
-    ServerError,
-    UpstreamError,
-)
+from polycall import errors
 from polycall.ir import JSON
 from polycall.translation.error_bodies import is_overflow
 
@@ -85,52 +77,54 @@ _NO_MODEL = re.compile(
 )
 
 
-def failed_end(*words: str) -> UpstreamError | None:
+def failed_end(*words: str) -> errors.UpstreamError | None:
     """The error that the words of an end mean, such as `network_error`; `None` for an answer."""
     for word in words:
         if word.lower() in _SERVER_FAILED:
-            return ServerError(f"the provider ended the answer with {word!r}", code=word.lower())
+            return errors.ServerError(
+                f"the provider ended the answer with {word!r}", code=word.lower()
+            )
     return None
 
 
-def empty_end(word: str) -> UpstreamError:
+def empty_end(word: str) -> errors.UpstreamError:
     """The error of an answer that ended in one and holds nothing; `word` is the wire's."""
     if word.lower() in _MODEL_FAILED:
         detail = f"the model wrote nothing usable: its answer ended with {word!r}"
-        return ModelOutputError(detail, code=word.lower())
-    return ServerError(f"the answer is empty and ended with {word!r}", code=word.lower())
+        return errors.ModelOutputError(detail, code=word.lower())
+    return errors.ServerError(f"the answer is empty and ended with {word!r}", code=word.lower())
 
 
 def check_named(answer_id: str, model: str) -> None:
     """Raise `ProtocolError` for an answer named by a long text: it is said again and again."""
     for name, value in (("id", answer_id), ("model", model)):
         if len(value) > _NAME_LENGTH_MAX:
-            raise ProtocolError(
+            raise errors.ProtocolError(
                 f"the answer's {name} has {len(value)} characters, more than "
                 f"{_NAME_LENGTH_MAX}: {value[:60]!r}"
             )
 
 
 def blamed(
-    error_class: type[UpstreamError], fields: dict[str, Any], code: str, message: str
-) -> type[UpstreamError]:
+    error_class: type[errors.UpstreamError], fields: dict[str, Any], code: str, message: str
+) -> type[errors.UpstreamError]:
     """The class of a refusal, where a vague status hides it.
 
     `RequestTooLargeError` where the prompt is too long, `NotFoundError` where the words say that
     there is no such model, `ModelOutputError` where the refusal blames what the model wrote.
     """
-    if error_class is not InvalidRequestError:
+    if error_class is not errors.InvalidRequestError:
         return error_class
     if is_overflow(message):
-        return RequestTooLargeError
+        return errors.RequestTooLargeError
     if _NO_MODEL.search(message) is not None:
-        return NotFoundError
+        return errors.NotFoundError
     is_models = (
         code.lower() in _MODEL_CODES
         or fields.get("failed_generation") is not None
         or _MODEL_WORDS.search(message) is not None
     )
-    return ModelOutputError if is_models else error_class
+    return errors.ModelOutputError if is_models else error_class
 
 
 _NUMBER = r"(\d[\d,_.]*\d|\d)"
@@ -144,7 +138,7 @@ _TOKENS_MAX_BEFORE = re.compile(
 )
 
 
-def is_about_bytes(error: RequestTooLargeError) -> bool:
+def is_about_bytes(error: errors.RequestTooLargeError) -> bool:
     """Whether the body was too long in bytes, rather than the prompt in tokens."""
     words = f"{error.message} {error.code} {error.type}".lower()
     return error.status == 413 and not any(
@@ -152,10 +146,10 @@ def is_about_bytes(error: RequestTooLargeError) -> bool:
     )
 
 
-def with_overflow_code(error: UpstreamError) -> JSON:
+def with_overflow_code(error: errors.UpstreamError) -> JSON:
     """An error's own body as OpenAI writes it; an overflow has the code that clients look for."""
     body: JSON = error.body
-    is_overflow = isinstance(error, RequestTooLargeError) and not is_about_bytes(error)
+    is_overflow = isinstance(error, errors.RequestTooLargeError) and not is_about_bytes(error)
     if not is_overflow or error.code == "string_above_max_length":
         return body
     return {**body, "error": {**body["error"], "code": "context_length_exceeded"}}

@@ -11,15 +11,9 @@ from contextlib import asynccontextmanager
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall import errors
 from polycall._support import jsontext
 from polycall.config.hosted import HostedToolSettings
-from polycall.errors import (
-    InvalidRequestError,
-    MalformedRequestError,
-    PermissionDeniedError,
-    ToolDefinitionError,
-    ToolServerError,
-)
 from polycall.gateway.hosted.protocols import McpSpec
 from polycall.gateway.store import Store
 from polycall.ir import JSON, Media, Opaque, Text, Tool, ToolResult, Warning
@@ -58,18 +52,18 @@ async def opened(
     Raises for a server outside of the allow-list, and for one that cannot be reached.
     """
     if len(specs) > SERVERS_MAX:
-        raise MalformedRequestError(f"a request names at most {SERVERS_MAX} MCP servers")
+        raise errors.MalformedRequestError(f"a request names at most {SERVERS_MAX} MCP servers")
     servers: dict[str, McpSpec] = {}
     for spec in specs:
         if not settings.may_reach(spec.url):
-            raise PermissionDeniedError(
+            raise errors.PermissionDeniedError(
                 f"this gateway may not connect to the MCP server {spec.label!r} at {spec.url[:200]}"
                 "; its operator lists those that it may ([hosted_tools] mcp_servers)",
                 status=403,
             )
         plain = _NOT_IN_NAMES.sub("_", spec.label).strip("_-")[:_NAME_CHARS_MAX] or "server"
         if plain in servers:
-            raise MalformedRequestError(f"two MCP servers are named {plain!r}")
+            raise errors.MalformedRequestError(f"two MCP servers are named {plain!r}")
         servers[plain] = spec
     pins = _Pins(store, owner, {name: spec.url for name, spec in servers.items()})
     await pins.load_all()
@@ -105,10 +99,14 @@ async def opened(
                     offered[shown] = Offered(spec, name, toolset, function)
                     definitions[spec.label].append(tool.wire)
             if len(offered) > TOOLS_MAX:
-                raise MalformedRequestError(f"the MCP servers have more than {TOOLS_MAX} tools")
+                raise errors.MalformedRequestError(
+                    f"the MCP servers have more than {TOOLS_MAX} tools"
+                )
             yield offered, definitions, [str(each) for each in tools.notices]
-    except (ToolServerError, ToolDefinitionError) as error:
-        raise InvalidRequestError(f"{error}"[:500], status=424, code="mcp_server_error") from None
+    except (errors.ToolServerError, errors.ToolDefinitionError) as error:
+        raise errors.InvalidRequestError(
+            f"{error}"[:500], status=424, code="mcp_server_error"
+        ) from None
 
 
 def for_the_model(result: ToolResult) -> tuple[ToolResult, list[Warning]]:

@@ -12,16 +12,9 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from polycall import errors
 from polycall._support import jsontext
 from polycall._support.memo import Memo
-from polycall.errors import (
-    OverloadedError,
-    PolycallError,
-    RateLimitError,
-    ServerError,
-    StoreError,
-    UpstreamError,
-)
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import AccountRefusedError
 from polycall.ir import Response, ResponseStart, Warning
@@ -117,7 +110,7 @@ def send_json(
     return gateway_request.send_whole(status, [_JSON, length, *headers], data)
 
 
-def render_error(dialect: Dialect, error: PolycallError) -> tuple[int, bytes]:
+def render_error(dialect: Dialect, error: errors.PolycallError) -> tuple[int, bytes]:
     """Status and body of an error, in the client's own shape."""
     status, body = dialect.render_error(error)
     return status, jsontext.encode_bytes(body)
@@ -126,16 +119,16 @@ def render_error(dialect: Dialect, error: PolycallError) -> tuple[int, bytes]:
 async def send_error(
     gateway_request: GatewayRequest,
     dialect: Dialect,
-    error: PolycallError,
+    error: errors.PolycallError,
     *,
     has_retried: bool = False,
 ) -> int:
     """An error as the whole answer; gives its status."""
-    if isinstance(error, StoreError):
+    if isinstance(error, errors.StoreError):
         logger.warning("request %s: %s", gateway_request.id, error)
         error = _store_is_away(gateway_request.id)
     status, body = render_error(dialect, error)
-    is_upstream = isinstance(error, UpstreamError)
+    is_upstream = isinstance(error, errors.UpstreamError)
     # A provider's error has a body; ours says the status that is meant.
     if is_upstream and error.body is None and error.status in _OWN_STATUSES:
         status = error.status
@@ -160,35 +153,35 @@ def drop_traceback(error: BaseException | None) -> None:
         error = error.__context__
 
 
-def error_headers(error: PolycallError, *, has_retried: bool) -> Headers:
+def error_headers(error: errors.PolycallError, *, has_retried: bool) -> Headers:
     """What an error says about trying again."""
     headers: Headers = []
-    if isinstance(error, UpstreamError) and error.retry_after_s is not None:
+    if isinstance(error, errors.UpstreamError) and error.retry_after_s is not None:
         seconds = max(0, math.ceil(error.retry_after_s))
         headers.append((b"retry-after", str(seconds).encode()))
         if not error.retry_after_s.is_integer():
             milliseconds = str(math.ceil(error.retry_after_s * 1000)).encode()
             headers.append((b"retry-after-ms", milliseconds))
-    is_spent = isinstance(error, RateLimitError) and not error.should_retry
+    is_spent = isinstance(error, errors.RateLimitError) and not error.should_retry
     # Clients try a 5xx again by themselves, unless they learn that it is useless.
-    is_lasting = isinstance(error, ServerError) and not error.should_retry
+    is_lasting = isinstance(error, errors.ServerError) and not error.should_retry
     if has_retried or is_spent or is_lasting:
         headers.append((b"x-should-retry", b"false"))
     return headers
 
 
-def _store_is_away(request_id: str) -> OverloadedError:
+def _store_is_away(request_id: str) -> errors.OverloadedError:
     # What the database said of itself is for the operator.
-    return OverloadedError(
+    return errors.OverloadedError(
         "the gateway's store does not answer; try again "
         f"(the log has the reason under {request_id})",
         retry_after_s=1.0,
     )
 
 
-def internal_error(request_id: str) -> ServerError:
+def internal_error(request_id: str) -> errors.ServerError:
     """What a client learns of our own mistakes: where to look, and nothing of the inside."""
-    return ServerError(
+    return errors.ServerError(
         f"the gateway failed on this request; its log has the reason under {request_id}",
         should_retry=False,
     )

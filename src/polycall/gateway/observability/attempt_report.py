@@ -9,14 +9,7 @@ from __future__ import annotations
 import logging
 import re
 
-from polycall.errors import (
-    AuthenticationError,
-    BillingError,
-    PermissionDeniedError,
-    PolycallError,
-    ServerError,
-    UpstreamError,
-)
+from polycall import errors
 from polycall.gateway.observability.logs import redact
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.routing.router import Target
@@ -28,10 +21,10 @@ _NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # Providers repeat what they refuse: signatures and encrypted state of a client's history.
 _SEALED = re.compile(r"[A-Za-z0-9+/_=-]{32,}")
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_REFUSALS = (AuthenticationError, PermissionDeniedError, BillingError)
+_REFUSALS = (errors.AuthenticationError, errors.PermissionDeniedError, errors.BillingError)
 
 
-class AccountRefusedError(ServerError):
+class AccountRefusedError(errors.ServerError):
     """A provider refuses the gateway's own account: a bad gateway, in every client's protocol."""
 
     status_default = 502
@@ -50,9 +43,11 @@ def outcome_of(error: BaseException) -> str:
     return _CAPITAL.sub("_", type(error).__name__.removesuffix("Error")).lower()
 
 
-def report_failure(request_id: str, target: Target, error: PolycallError, metrics: Metrics) -> None:
+def report_failure(
+    request_id: str, target: Target, error: errors.PolycallError, metrics: Metrics
+) -> None:
     """Log an attempt that failed, and count it."""
-    status = error.status if isinstance(error, UpstreamError) else None
+    status = error.status if isinstance(error, errors.UpstreamError) else None
     metrics.count_attempt(target.provider.name, outcome_of(error))
     details = {
         "request_id": request_id,
@@ -73,7 +68,9 @@ def report_failure(request_id: str, target: Target, error: PolycallError, metric
     )
 
 
-def for_client(error: PolycallError, target: Target | None, request_id: str) -> PolycallError:
+def for_client(
+    error: errors.PolycallError, target: Target | None, request_id: str
+) -> errors.PolycallError:
     """The error as the client may read it: no refusal of the gateway's own key."""
     if target is None or not isinstance(error, _REFUSALS):
         return error

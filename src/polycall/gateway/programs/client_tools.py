@@ -8,13 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from polycall.errors import (
-    InvalidRequestError,
-    MalformedRequestError,
-    SchemaError,
-    ToolDefinitionError,
-    UnsupportedError,
-)
+from polycall import errors
 from polycall.gateway.programs.records import Record, read_id
 from polycall.ir import Message, Request, Tool, ToolResult, Warning
 from polycall.program import Calling, Programs, ResultLater
@@ -38,7 +32,7 @@ def programs_for(
     `own` are tools of the gateway, which run here.
     """
     if any(tool.name == RUN_CODE for tool in request.tools if tool.kind != "hosted"):
-        raise MalformedRequestError(
+        raise errors.MalformedRequestError(
             f"no tool can be named {RUN_CODE!r} where programs are asked for", path="tools"
         )
     try:
@@ -48,8 +42,8 @@ def programs_for(
             calling=_CALLING.get(calling, "code"),
             context=ToolContext(deps=None, model=model),
         )
-    except (ToolDefinitionError, SchemaError) as error:
-        raise MalformedRequestError(str(error), path="tools") from None
+    except (errors.ToolDefinitionError, errors.SchemaError) as error:
+        raise errors.MalformedRequestError(str(error), path="tools") from None
 
 
 def for_several_steps(request: Request) -> tuple[Request, list[Warning]]:
@@ -63,7 +57,7 @@ def for_several_steps(request: Request) -> tuple[Request, list[Warning]]:
     if request.logprobs is not None:
         wanted["logprobs"] = request.logprobs
     for feature in wanted if not request.lossy else ():
-        raise UnsupportedError(
+        raise errors.UnsupportedError(
             "an answer with programs is made of several; remove it or allow losses",
             feature=feature,
             path=feature,
@@ -125,7 +119,7 @@ def check_calls(messages: list[Message], found: dict[str, Record]) -> None:
             program = read_id(call.caller)
             is_foreign = own is None and program is None and not is_now
             if not is_foreign and (own is None or program is None or own[0] != program[0]):
-                raise MalformedRequestError(
+                raise errors.MalformedRequestError(
                     f"the call {call.id!r} was not made by a program {call.caller!r}",
                     path="messages",
                 )
@@ -143,17 +137,17 @@ def answers_to(messages: list[Message], name: str, record: Record) -> dict[str, 
             if own is not None and own[0] == name and own[1] is not None:
                 assert isinstance(part, ToolResult)
                 if own[1] in results:
-                    raise InvalidRequestError(f"there are two results for {part.call_id!r}")
+                    raise errors.InvalidRequestError(f"there are two results for {part.call_id!r}")
                 results[own[1]] = part
     last = max(wait.number for wait in record.waits)
     unknown = [number for number in results if not 1 <= number <= last]
     if unknown:
-        raise InvalidRequestError(f"the program made no call number {unknown[0]}")
+        raise errors.InvalidRequestError(f"the program made no call number {unknown[0]}")
     given = {wait.call_id: results[wait.number] for wait in record.waits if wait.number in results}
     missing = [wait.number for wait in record.waits if wait.number not in results]
     is_repeated = bool(results) and not given
     if missing and not is_repeated:
-        raise InvalidRequestError(
+        raise errors.InvalidRequestError(
             f"{len(missing)} calls of the program have no result, the first of them is number "
             f"{missing[0]}; give all results in one request"
         )
@@ -162,11 +156,11 @@ def answers_to(messages: list[Message], name: str, record: Record) -> dict[str, 
 
 def _check_alive(record: Record | None, shown: str) -> None:
     if record is None:
-        raise InvalidRequestError(
+        raise errors.InvalidRequestError(
             f"no program waits for {shown!r}: the id is not one that this gateway gave to this key"
         )
     if record.waits and record.expires < time.time():
-        raise InvalidRequestError(
+        raise errors.InvalidRequestError(
             f"the program that waited for {shown!r} has expired; ask again from before its call"
         )
 

@@ -14,18 +14,10 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
+from polycall import errors
 from polycall._support import jsontext
 from polycall.config import Server
 from polycall.dialects.openai_responses.response import request_echo, skeleton, with_short_echo
-from polycall.errors import (
-    InvalidRequestError,
-    MalformedRequestError,
-    OverloadedError,
-    RateLimitError,
-    RequestError,
-    StoreError,
-    UnsupportedError,
-)
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.generation.answer import own_id
@@ -96,18 +88,18 @@ class BackgroundResponses:
 
     def _check(self, client_request: ClientRequest, server: Server) -> None:
         if not server.keep_answers:
-            raise UnsupportedError(
+            raise errors.UnsupportedError(
                 "this gateway keeps no answers (server.keep_answers), so none can be fetched later",
                 feature="background",
                 path="background",
             )
         if not client_request.earlier.wants_kept(self._services):
-            raise MalformedRequestError(
+            raise errors.MalformedRequestError(
                 "an answer in the background must be stored; leave 'store' out", path="store"
             )
         check_kept(client_request.size_bytes, "background")
         if len(self._jobs) >= server.background_max:
-            raise OverloadedError(
+            raise errors.OverloadedError(
                 f"the gateway works on {server.background_max} answers in the background, the most "
                 "that it takes (server.background_max); try again",
                 retry_after_s=5.0,
@@ -115,7 +107,7 @@ class BackgroundResponses:
         owner = client_request.owner.id
         mine = sum(job.owner == owner for job in self._jobs.values())
         if mine >= min(OWNER_MAX, server.background_max):
-            raise RateLimitError(
+            raise errors.RateLimitError(
                 f"{mine} answers of this key are in the background; wait for one, or cancel it",
                 retry_after_s=5.0,
             )
@@ -144,7 +136,7 @@ class BackgroundResponses:
                 await writing
             try:
                 await job.save_end(self._store, self._services)
-            except StoreError:
+            except errors.StoreError:
                 logger.exception("the answer %s was not kept", job.name)
             self._jobs.pop(job.name, None)
 
@@ -152,7 +144,8 @@ class BackgroundResponses:
         """Write down what comes, say that somebody is at work, and look whether it is wanted."""
         while True:
             await asyncio.sleep(FLUSH_S)
-            with contextlib.suppress(StoreError):  # it comes back, or the end says what was lost
+            # The store comes back, or the end says what was lost.
+            with contextlib.suppress(errors.StoreError):
                 await job.save(self._store)
                 if await self._is_cancelled(job.owner, job.name):
                     job.cancel()
@@ -186,7 +179,7 @@ class BackgroundResponses:
         """End the work on an answer; raises `InvalidRequestError` where there was none."""
         record = await self.record(owner, name)
         if record is None:
-            raise InvalidRequestError(
+            raise errors.InvalidRequestError(
                 "only an answer that was asked for in the background can be cancelled", status=400
             )
         if record.is_done:
@@ -255,7 +248,9 @@ class BackgroundResponses:
         if not late:
             return
         for job in list(self._jobs.values()):
-            job.abort(OverloadedError("the gateway is restarting; ask again", should_retry=False))
+            job.abort(
+                errors.OverloadedError("the gateway is restarting; ask again", should_retry=False)
+            )
         await asyncio.wait(late, timeout=5.0)
 
 
@@ -378,7 +373,7 @@ class _Job:
         values[job_state(self.name)] = self.record.written()
         try:
             await store.save_states(self.owner, values)
-        except StoreError:
+        except errors.StoreError:
             if lines:  # the next time
                 self.record.chunks -= 1
                 self._lines = [*lines, *self._lines]
@@ -424,7 +419,7 @@ def _fixed_fields(name: str, client_request: ClientRequest) -> JSON:
 
 def _first_response(client_request: ClientRequest, fixed: JSON) -> JSON:
     echoed: JSON = {}
-    with contextlib.suppress(RequestError):  # what is wrong with it, its answer will say
+    with contextlib.suppress(errors.RequestError):  # what is wrong with it, its answer will say
         echoed = request_echo(client_request.dialect.parse_request(client_request.body()))
     first = skeleton(fixed["id"], client_request.model, int(time.time()), echoed)
     return {**with_short_echo(first), **fixed, "status": "queued"}

@@ -17,15 +17,8 @@ from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
+from polycall import errors
 from polycall._support import jsontext
-from polycall.errors import (
-    AuthenticationError,
-    BillingError,
-    NotFoundError,
-    RateLimitError,
-    StoreError,
-    UpstreamError,
-)
 from polycall.gateway.accounts.costs import Costs
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.accounts.session_limits import SessionLimits
@@ -86,7 +79,8 @@ class Meter:
         self._wakes = asyncio.Event()
         self._is_closed = False
         self._settling: asyncio.Task[None] | None = None
-        self.refused: UpstreamError | None = None  # the gateway's own account, by the provider
+        # The gateway's own account, by the provider.
+        self.refused: errors.UpstreamError | None = None
         self.rows = 0
 
     @property
@@ -218,7 +212,7 @@ class Meter:
         self._replies.clear()
         if self._used != _NOTHING:
             self.flush("ok")
-        with suppress(StoreError, RateLimitError):  # the session is over in any case
+        with suppress(errors.StoreError, errors.RateLimitError):  # the session is over in any case
             await self.settle()
             await self.settle()
 
@@ -232,7 +226,7 @@ class Meter:
             self.check_key()
             if self._is_unpriced:
                 self.limits.check_priced(self.owner)
-            with suppress(StoreError):  # counted later, when the store is back
+            with suppress(errors.StoreError):  # counted later, when the store is back
                 await self.settle()
 
     async def settle(self) -> None:
@@ -253,17 +247,19 @@ class Meter:
         self._owed_tokens, self._owed_cost = 0, Decimal(0)
         try:
             await self.limits.spend(self.owner, tokens, cost)
-        except StoreError:
+        except errors.StoreError:
             self._owed_tokens += tokens
             self._owed_cost += cost
             raise
 
 
-def _refusal(said: VendorError) -> UpstreamError:
+def _refusal(said: VendorError) -> errors.UpstreamError:
     if "model" in said.code:
-        return NotFoundError(said.message, code=said.code, param="model")
+        return errors.NotFoundError(said.message, code=said.code, param="model")
     is_unpaid = any(word in said.code for word in ("quota", "balance", "billing"))
-    return (BillingError if is_unpaid else AuthenticationError)(said.message, code=said.code)
+    return (errors.BillingError if is_unpaid else errors.AuthenticationError)(
+        said.message, code=said.code
+    )
 
 
 def _since(usage: VoiceUsage, before: VoiceUsage) -> VoiceUsage:

@@ -19,20 +19,8 @@ from urllib.parse import parse_qs, quote
 
 from msgspec.structs import replace
 
+from polycall import errors
 from polycall._support import jsontext
-from polycall.errors import (
-    AuthenticationError,
-    InvalidRequestError,
-    NotFoundError,
-    OverloadedError,
-    PolycallError,
-    RequestError,
-    StoreError,
-    UpstreamConnectionError,
-    UpstreamError,
-    UpstreamTimeoutError,
-    error_class_for_status,
-)
 from polycall.exchange import address
 from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits
@@ -111,7 +99,7 @@ class Sessions:
                 session.status = CLIENT_GONE_STATUS
         except ConnectionClosedError as error:
             session.close_by_provider(error)
-        except PolycallError as error:
+        except errors.PolycallError as error:
             await session.refuse(error)
         except Exception:
             logger.exception("session %s failed", request.id)
@@ -137,12 +125,12 @@ class Sessions:
             session.model = route.model(body)
             session.resumes = [_handle_id(each) for each in route.resumes(body)]
             if other := route.misspelt(body):
-                raise InvalidRequestError(
+                raise errors.InvalidRequestError(
                     f"{other!r} is another field's name to some servers; leave it out", param=other
                 )
         if not session.model:
             where = ".".join(route.model_at) or "the query (?model=provider/model)"
-            raise InvalidRequestError(f"no model is named in {where}", param="model")
+            raise errors.InvalidRequestError(f"no model is named in {where}", param="model")
         check_allowed(owner, session.model)
         target, voice, provider = await self._connected(session)
         try:
@@ -194,22 +182,22 @@ class Sessions:
         """A connection to the first of the model's targets that gives one."""
         request, router = session.request, self.services.router
         targets = list(router.route(session.model))
-        last: PolycallError | None = None
+        last: errors.PolycallError | None = None
         for target in targets[: self.services.server.attempts]:
             voice = _voice(target, session.route)
             provider = target.provider.name
             owned = self.services.owned
             if await owned.first_of_others(session.owner.id, provider, session.resumes):
-                raise NotFoundError("the session to continue is another key's")
+                raise errors.NotFoundError("the session to continue is another key's")
             is_priced = voice.price is not None or target.model in target.provider.prices
             await self._session_limits.check_left(session.owner, is_priced=is_priced)
             try:
                 return target, voice, await self._connect(session, target, voice)
-            except UpstreamError as error:
+            except errors.UpstreamError as error:
                 report_failure(request.id, target, error, self.metrics)
                 if request.trace is not None:
                     request.trace.failed(error)
-                if isinstance(error, AuthenticationError):
+                if isinstance(error, errors.AuthenticationError):
                     renewed = await self.services.key_refresher.other(target)
                     if renewed is not None:
                         return renewed, voice, await self._connect(session, renewed, voice)
@@ -246,7 +234,7 @@ class Sessions:
     async def _note_handle(self, owner: str, provider: str, handle: str) -> None:
         try:
             await self.services.owned.note_makers(owner, provider, [_handle_id(handle)])
-        except StoreError:  # the session goes on without
+        except errors.StoreError:  # the session goes on without
             logger.exception("whose a session is was not noted")
 
     # The end
@@ -335,7 +323,7 @@ class _Session:
         if self.code not in _QUIET_CODES:
             self.outcome, self.error = "error", words_of(error)
 
-    async def refuse(self, error: PolycallError) -> None:
+    async def refuse(self, error: errors.PolycallError) -> None:
         """Say what is wrong: by HTTP before the WebSocket is open, by a frame and a close after."""
         self.outcome = "error"
         self.error = words_of(error.__cause__ or error)
@@ -349,7 +337,7 @@ class _Session:
         frame = self.route.error(details["error"], f"event_{request.id}")
         self.words = str(error)
         self.code = 1008 if self.status < 500 else 1011
-        if isinstance(error, OverloadedError):
+        if isinstance(error, errors.OverloadedError):
             self.code = 1012
         if frame:
             try:
@@ -368,7 +356,7 @@ def _model_of(request: GatewayRequest) -> str:
     query = parse_qs(request.query.decode("latin-1"))
     for name in query:
         if name not in _PARAMETERS:
-            raise InvalidRequestError(
+            raise errors.InvalidRequestError(
                 f"the query parameter {name[:60]!r} is not passed on; only 'model' is", param=name
             )
     return query.get("model", [""])[0]
@@ -379,13 +367,15 @@ async def _first_frame(socket: ClientSocket) -> dict[str, Any]:
         async with asyncio.timeout(_FIRST_FRAME_S):
             frame, _ = await socket.receive()
     except TimeoutError:
-        raise UpstreamTimeoutError("no first frame came in time", should_retry=False) from None
+        raise errors.UpstreamTimeoutError(
+            "no first frame came in time", should_retry=False
+        ) from None
     try:
         body: Any = jsontext.decode(frame)
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        raise InvalidRequestError("the first frame is not a JSON object")
+        raise errors.InvalidRequestError("the first frame is not a JSON object")
     return body  # pyright: ignore[reportUnknownVariableType]
 
 
@@ -394,22 +384,22 @@ def _voice(target: Target, route: ClientRoute) -> Voice:
     try:
         model = provider.serves.get(target.model, target.model)
         voice = voice_at(provider.name, model, route.codec)
-    except RequestError as error:
-        raise NotFoundError(str(error), code="model_not_found", param="model") from None
+    except errors.RequestError as error:
+        raise errors.NotFoundError(str(error), code="model_not_found", param="model") from None
     if voice.codec != route.codec:
         paths = [path for path, each in ROUTES.items() if each.codec == voice.codec]
-        raise InvalidRequestError(
+        raise errors.InvalidRequestError(
             f"{target.name!r} speaks another protocol; connect to {paths[0]}", param="model"
         )
     return voice
 
 
-def _upstream_error(error: ConnectionClosedError, target: Target) -> UpstreamError:
+def _upstream_error(error: ConnectionClosedError, target: Target) -> errors.UpstreamError:
     if error.status is None:
-        return UpstreamConnectionError(
+        return errors.UpstreamConnectionError(
             f"the provider {target.provider.name!r} was not reached: {error.reason}"
         )
-    kind = error_class_for_status(error.status)
+    kind = errors.error_class_for_status(error.status)
     return kind(
         f"the provider {target.provider.name!r} refused the session with HTTP {error.status}",
         status=error.status,
