@@ -6,11 +6,14 @@ in a text once a text of small values.  Each answer comes to its end.
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from polycall._support import event_stream
 
 WHOLE_BYTES, EVENT_BYTES = 20_000_000, 12_000_000  # below what is read
 _HERE = "huge value"
@@ -293,12 +296,37 @@ def _stream(wire: _Wire, number: int, changed: bytes) -> bytes:
     return _HEAD % (200, b"text/event-stream", len(body), body)
 
 
+def _framed(wire: _Wire, number: int, changed: bytes) -> bytes:
+    """The same as Bedrock wraps it."""
+    data = [json.dumps(each).encode() for each in wire.events]
+    data[number] = changed
+    wrapped = (b'{"bytes":"%b"}' % base64.b64encode(each) for each in data)
+    body = b"".join(event_stream.event("chunk", each) for each in wrapped)
+    return _HEAD % (200, event_stream.CONTENT_TYPE.encode(), len(body), body)
+
+
+def _framed_doors() -> Iterator[AnswerDoor]:
+    wire = WIRES["anthropic"]
+    for field in wire.streamed:
+        number, _, inside = field.partition(".")
+        for kind, make in _values(field, EVENT_BYTES):
+
+            def answer(
+                number: int = int(number), inside: str = inside, make: Callable[[], bytes] = make
+            ) -> bytes:
+                return _framed(wire, number, _with(wire.events[number], inside, make()))
+
+            yield from _asked(f"framed stream, {field}: {kind}", "anthropic", answer, streams=True)
+
+
 def answer_doors() -> Iterator[AnswerDoor]:
     """All of them; `path` and `body` have `{}` where the model's name is due."""
     for name, wire in WIRES.items():
         for streams in (False, True):
             for field in wire.streamed if streams else wire.fields:
                 yield from _doors_of(name, wire, field, streams=streams)
+    yield from _framed_doors()
+    for name in WIRES:
         for field in ("message", *({"chat": ("code", "param", "type")}.get(name, ()))):
             for kind, make in _values(field, 1_000_000):
                 error = _ERRORS[name]

@@ -106,7 +106,7 @@ class Upstream:
                     peer.sendall(made)
                     continue
                 body = json.loads(data)
-                asked = head[""].partition("/models/")[2].partition(":")[0] or body["model"]
+                asked = _named_in(path) or body["model"]
                 if asked in self.answers:
                     peer.sendall(self.answers[asked]())
                     continue
@@ -133,6 +133,13 @@ class Upstream:
             peer.sendall(more)
         while peer.recv(65536):
             pass
+
+
+def _named_in(path: str) -> str:
+    """The model that a path of Gemini's or Bedrock's names."""
+    if path.startswith("/model/"):
+        return path.split("/")[2]
+    return path.partition("/models/")[2].partition(":")[0]
 
 
 def _read_head(reader: Any) -> dict[str, str]:

@@ -24,14 +24,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from bench.answer_doors import AnswerDoor, answer_doors
 from bench.door_upstream import BOMB, PROVIDERS, Upstream, chunk, long_answers
-from bench.side_doors import SideDoor, config, side_doors
+from bench.side_doors import SideDoor, config, program_doors, side_doors
 from bench.socket_doors import Door, read_on, socket_doors
 
 MIB_MAX = 50.0
@@ -51,10 +51,15 @@ _DIALECTS = {
 def _providers(upstream: Upstream) -> str:
     """One of each wire, as the configuration has them."""
     root = upstream.url.removesuffix("/v1")
-    return "".join(
-        f'[providers.{name}]\ndialect = "{dialect}"\napi_key = "sk-up-aaaaaaaa"\n'
-        f'base_url = "{root if name == "anthropic" else upstream.url}"\n'
-        for name, dialect in _DIALECTS.items()
+    framed = f'[providers.framed]\nlike = "bedrock-invoke"\nregion = "r"\nbase_url = "{root}"\n'
+    return (
+        framed
+        + 'api_key = "sk-up-aaaaaaaa"\n'
+        + "".join(
+            f'[providers.{name}]\ndialect = "{dialect}"\napi_key = "sk-up-aaaaaaaa"\n'
+            f'base_url = "{root if name == "anthropic" else upstream.url}"\n'
+            for name, dialect in _DIALECTS.items()
+        )
     )
 
 
@@ -340,9 +345,11 @@ def _side(door: SideDoor, upstream: Upstream) -> Callable[[], Door]:
     return make
 
 
-def _side_doors(upstream: Upstream, admin_key: str) -> Iterator[tuple[str, Callable[[], Door]]]:
-    for door in side_doors(admin_key):
-        yield f"side: {door.name}", _side(door, upstream)
+def _side_doors(
+    upstream: Upstream, doors: Iterable[SideDoor], kind: str = "side"
+) -> Iterator[tuple[str, Callable[[], Door]]]:
+    for door in doors:
+        yield f"{kind}: {door.name}", _side(door, upstream)
 
 
 @contextmanager
@@ -392,8 +399,11 @@ def main() -> int:
     if not wanted or not all(each.startswith("side:") for each in wanted):
         with serving(upstream, '[mcp.away]\nurl = "http://127.0.0.1:9/mcp"\n') as served:
             over += _sweep(served, _doors(upstream), wanted)
-    with serving(upstream, config(upstream.url.removesuffix("/v1"))) as served:
-        over += _sweep(served, _side_doors(upstream, served.admin_key), wanted)
+    root = upstream.url.removesuffix("/v1")
+    with serving(upstream, config(root)) as served:
+        over += _sweep(served, _side_doors(upstream, side_doors(served.admin_key)), wanted)
+    with serving(upstream, config(root, "monty")) as served:  # where no jail can be made
+        over += _sweep(served, _side_doors(upstream, program_doors(), "monty"), wanted)
     print(f"{over} over {MIB_MAX:.0f} MiB or {HELD_MS_MAX:.0f} ms")
     return 1 if over else 0
 

@@ -20,6 +20,14 @@ _HEAD = (
     b"%b %b HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n%b"
     b"accept: application/json, text/event-stream\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n"
 )
+_YAML_BYTES = 2_000_000
+_YAML_LINES = {
+    "texts": b"- ab\n",
+    "lists": b"- - ab\n",
+    "mappings": b"- ab: c\n",
+    "numbers": b"- 1:1\n",
+    "a long text": b"- " + b"x" * 1_999_000 + b"\n",
+}
 _VALUES = {"lists": b"[],", "objects": b'{"a":1},', "numbers": b"100001,", "texts": b'"ab",'}
 
 
@@ -131,6 +139,15 @@ def _documents() -> dict[str, Callable[[], bytes]]:
             )
             + b"components: {schemas: {S: *a8}}\n"
         ),
+        **{
+            f"{kind} of YAML": lambda lines=lines: (
+                b"openapi: 3.1.0\ninfo: {title: t, version: '1'}\npaths:\n  /x:\n"
+                b"    get: {operationId: x, responses: {'200': {description: d}}}\nx-a:\n"
+                + lines
+                * (_YAML_BYTES // len(lines))
+            )
+            for kind, lines in _YAML_LINES.items()
+        },
     }
 
 
@@ -142,9 +159,9 @@ def _names() -> dict[str, list[str]]:
     }
 
 
-def config(root: str) -> str:
+def config(root: str, runtime: str = "auto") -> str:
     """Servers of OpenAPI: one for calls, and one of each document for each round."""
-    made = ["[admin]\nenabled = true\n[programs]\nenabled = true\n"]
+    made = [f'[admin]\nenabled = true\n[programs]\nenabled = true\nruntime = "{runtime}"\n']
     for name in ("api", *(name for names in _names().values() for name in names)):
         where = name.partition("-")[0]
         made.append(
@@ -244,6 +261,7 @@ _PROGRAMS = {
     "a long output": "print('x' * 20_000_000)",
     "a long value": "'x' * 20_000_000",
     "a value of many": "[[]] * 2_000_000",
+    "a value of keys": "{str(n): n for n in range(300_000)}",
     "long arguments": "await api_post(body='x' * 20_000_000)",
     "arguments of many": "await api_post(body=[[]] * 900_000)",
     "many calls": "for n in range(100_000): await api_text()",
@@ -254,7 +272,8 @@ _PROGRAMS = {
 }
 
 
-def _program_doors() -> Iterator[SideDoor]:
+def program_doors() -> Iterator[SideDoor]:
+    """Programs over `/mcp`, on the tier of the configuration."""
     answers: dict[str, Callable[[], bytes]] = {
         "/documents/api": lambda: _json(
             json.dumps(
@@ -452,7 +471,7 @@ _CHAT = b'{"model":"up/good","max_tokens":9,"messages":[{"role":"user","content"
 def side_doors(admin_key: str) -> Iterator[SideDoor]:
     """All of them; the key is an administrator's."""
     yield from _openapi_doors()
-    yield from _program_doors()
+    yield from program_doors()
     yield from _resource_doors()
     yield from _passed_doors()
     yield from _count_doors()

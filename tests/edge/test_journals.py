@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -50,6 +52,33 @@ async def test_a20_a_journal_beyond_its_bound_is_not_read(text: str, sandbox: Sa
         with pytest.raises(JournalError, match="are read"):
             await sandbox.session().resume(text)
         assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+LARGE: dict[str, Callable[[Path], object]] = {
+    "bytes": lambda path: os.truncate(path, 2 * LIMITS.journal_bytes + 1),
+    "bytes without end": lambda path: os.truncate(path, 1 << 40),
+    "entries": lambda path: path.write_text('{"kind":"x"}\n' * 201),
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_a20_a_file_beyond_the_bound_of_a_journal_is_not_read(case: str, tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_text('{"kind":"x"}\n' * 200 + "\n\n" + '{"kind":"cut o')
+    whole = Journal(path, limits=LIMITS)
+    assert len(whole) == 200
+    whole.append({"kind": "y"})
+    whole.close()
+    assert path.read_text() == '{"kind":"x"}\n' * 200 + '{"kind": "y"}\n'
+    LARGE[case](path)
+    tracemalloc.start()
+    try:
+        for _ in range(2):  # a file that was refused is held by nobody
+            with pytest.raises(JournalError, match="are read"):
+                Journal(path, limits=LIMITS)
+        assert tracemalloc.get_traced_memory()[1] < 300_000
     finally:
         tracemalloc.stop()
 
