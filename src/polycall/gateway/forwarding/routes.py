@@ -59,7 +59,9 @@ _VERTEX = re.compile(
     r"/v1(?:beta1)?/(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/(.+):"
     "(predict|embedContent|batchEmbedContents)"
 )
-_AZURE = re.compile(r"/openai/deployments/(.+?)(/.+)")
+# A deployment may be `provider/model`: what follows it is one of the paths above.
+_TAILS = "|".join(path.removeprefix("/v1") for path in _FIXED if path.startswith("/v1/"))
+_AZURE = re.compile(rf"/openai/deployments/(.+?)({_TAILS})")
 
 
 def side_route(method: str, path: str) -> SideRoute | None:
@@ -67,7 +69,7 @@ def side_route(method: str, path: str) -> SideRoute | None:
     if path.startswith("/openai/"):
         match = _AZURE.fullmatch(path)
         inner = None if match is None else side_route(method, "/v1" + match[2])
-        if match is None or inner is None or inner.kind == "resource":
+        if match is None or inner is None:
             return None
         model = unquote(match[1])
         return SideRoute(inner.kind, inner.wire, inner.path, model, names_at("azure", model))
