@@ -73,6 +73,48 @@ async def test_a23_neighbours_of_a_library_that_the_host_has_loaded_are_not_ther
         shutil.rmtree(outer)
 
 
+_ELSEWHERE = """
+import asyncio, sys
+from polycall.sandbox import Sandbox, layout
+async def main():
+    async with Sandbox("jail", pool=0) as sandbox, sandbox.session() as session:
+        code = "import os\\n[p for p in %r if os.path.exists(p)]" % (sys.argv[1:],)
+        print((await session.run(code)).value)
+    mounts = [m for m in layout.of_this_python().mounts if m.source.startswith(sys.argv[1])]
+    print([m.source for m in mounts if not m.source.endswith("/libz.so.1")])
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("way", ["by a folder of libraries", "by a link in one"])
+async def test_a23_a_library_that_is_found_elsewhere_brings_no_neighbours(
+    tmp_path: Path, way: str
+) -> None:
+    """The operator's own folder of libraries, which the interpreter of a program asks, too."""
+    await usable("jail")
+    native = tmp_path / "native"
+    native.mkdir()
+    library = next(m.source for m in layout.of_this_python().mounts if "libz.so" in m.target)
+    real = native / "libz.so.1"
+    if way == "by a link in one":
+        native = tmp_path / "links"
+        native.mkdir()
+        (native / "libz.so.1").symlink_to(real)
+    shutil.copy(library, real)
+    for folder in {native, real.parent}:
+        (folder / "secret.txt").write_text("the neighbour")
+        (folder / "libother.so").write_text("another one")
+    places = [str(each) for folder in {native, real.parent} for each in folder.iterdir()]
+    done = subprocess.run(
+        [sys.executable, "-c", _ELSEWHERE, str(tmp_path), *places],
+        env={**os.environ, "LD_LIBRARY_PATH": str(native)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\n") == ["[]", "[]", ""], done.stderr
+
+
 async def test_a23_what_programs_and_wheels_need_is_there() -> None:
     await usable("jail")
     code = """
