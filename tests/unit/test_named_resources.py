@@ -77,6 +77,45 @@ def test_the_quick_look_finds_no_less_than_there_is(name: str, dialect: str) -> 
         assert names.may_stand_in(f'{{"{escaped}":"theirs"}}'.encode())
 
 
+IDS = {
+    "plain": b'{"input":[{"id":"rs_0123456789abcdef"}]}',
+    "spaced": b'{"input":[{"id" \n: \t"rs_0123456789abcdef"}]}',
+    "far apart": b'{"input":[{"id"%b:"rs_0123456789abcdef"}]}' % (b" " * 300_000),
+    "in another case": b'{"input":[{"ID":"rs_0123456789abcdef"}]}',
+    "an escaped name": b'{"input":[{"\\u0069d":"rs_0123456789abcdef"}]}',
+    "an escaped letter": b'{"input":[{"id":"\\u0072s_0123456789abcdef"}]}',
+    "an escaped digit": b'{"input":[{"id":"rs_\\u00301234567\\u0038\\u0039abcdef"}]}',
+    "an escaped sign": b'{"input":[{"id":"rs\\u005f0123456789abcdef"}]}',
+    "the second of two": b'{"input":[{"id":"x","id":"rs_0123456789abcdef"}]}',
+    "the first of two": b'{"input":[{"id":"rs_0123456789abcdef","id":"x"}]}',
+    "deep": b'{"a":' * 90 + b'{"id":"rs_0123456789abcdef"}' + b"}" * 90,
+    "at a piece's end": b'{"x":"%b","id":"rs_0123456789abcdef"}'
+    % (b"y" * (named_resources._PIECE_BYTES - 12)),
+    "besides a name": b'{"conversation":"c","input":[{"id":"rs_0123456789abcdef"}]}',
+}
+
+
+@pytest.mark.parametrize("case", IDS)
+def test_what_has_an_id_names_it_however_it_is_written(case: str) -> None:
+    found = named_resources._NAMES[RESPONSES].found_in(IDS[case])
+    assert "rs_0123456789abcdef" in found
+    assert named_resources._NAMES["openai-chat"].found_in(IDS[case]) in ((), ("c",))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"tools":[{"properties":{"id":{"type":"string"}}}]}',
+        b'{"input":"\\"id\\":\\"rs_0123456789abcdef\\""}',
+        b'{"input":[{"id":"msg_1"}]}',
+        b'{"input":[{"call_id":"rs_0123456789abcdef"}]}',
+        b'{"input":[{"id":["rs_0123456789abcdef"]}]}',
+    ],
+)
+def test_what_is_no_id_names_nothing(body: bytes) -> None:
+    assert named_resources._NAMES[RESPONSES].found_in(body) == ()
+
+
 def test_words_and_texts_name_nothing() -> None:
     said = {"input": 'the previous "file_id" in a container', "profile": {"identity": "x"}}
     names = named_resources._NAMES[RESPONSES]

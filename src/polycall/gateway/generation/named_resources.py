@@ -23,7 +23,13 @@ from polycall.gateway.services import GatewayServices
 _NAMED_MAX = 5000
 _PIECE_BYTES = 256 * 1024
 _NAME_BYTES_MAX = 64  # of a name with its quotes
-_has_escape = re.compile(rb"\\u(?:00[4-7]|017[fF])").search  # a letter of a name may be one
+# A letter of a name, or a sign of an id, may be one.
+_has_escape = re.compile(rb"\\u(?:00[4-7]|017[fF])").search
+_has_escaped_sign = re.compile(rb"\\u(?:00[2-7]|017[fF])").search
+_SPACE = rb"[ \t\r\n]"
+_ids_in = re.compile(
+    rb'"[iI][dD]"%b*:%b*"([\w.:-]{%d,200})"' % (_SPACE, _SPACE, ID_CHARS_MIN), re.ASCII
+).findall
 
 
 class _Names:
@@ -32,38 +38,32 @@ class _Names:
     Readers may match names in any case, without their `_`, and take a long s for an s.
     """
 
-    def __init__(self, *names: str) -> None:
-        self.has_ids = "id" in names  # where what has an id may stand for what has the same one
+    def __init__(self, *names: str, has_ids: bool = False) -> None:
+        """`has_ids`: what has an id may stand for what has the same one."""
+        self.has_ids = has_ids
         text = "|".join(names).replace("_", "_?")
         self.is_one = re.compile(text).fullmatch
         loose = text.replace("s", "(?:s|\u017f)").encode()
         letters = "".join({name[0] for name in names})
         first = (letters + letters.upper()).encode()
         self._has_one = re.compile(rb'"(?=[%b])(?i:%b)"' % (first, loose)).search
-        # How they begin, up to an s: looking for that first takes half of the pattern's time.
-        begins = {b'"' + name.partition("s")[0].encode() for name in names}
-        self._begins = [
-            (begin.partition(b"_")[0], begin, begin.replace(b"_", b"")) for begin in sorted(begins)
-        ]
+        self._has_escape = _has_escaped_sign if has_ids else _has_escape
 
     def may_stand_in(self, body: bytes) -> bool:
         """A quick look that finds no less than there is."""
         # In pieces, so that a thread which looks through a long body lets others run.
-        has_escape = body.find(b"\\u") >= 0
         for place in range(0, len(body), _PIECE_BYTES):
             end = place + _PIECE_BYTES + _NAME_BYTES_MAX
-            find = body[place:end].lower().find
-            for first, begin, joined in self._begins:
-                may_begin = find(first) >= 0 and (find(begin) >= 0 or find(joined) >= 0)
-                if may_begin and self._has_one(body, place, end):
-                    return True
-            if has_escape and _has_escape(body, place, end):
+            if self._has_one(body, place, end) or self._has_escape(body, place, end):
                 return True
         return False
 
     def found_in(self, body: bytes) -> tuple[str, ...]:
         """The ids that a body names, each once."""
-        return tuple(named_in(body, self)) if self.may_stand_in(body) else ()
+        if self.may_stand_in(body):
+            return tuple(named_in(body, self))
+        # Without escapes an id stands as it is, and no text of a body looks like one.
+        return tuple({each.decode(): None for each in _ids_in(body)}) if self.has_ids else ()
 
 
 _FILES = ("file_id", "file_ids")
@@ -71,8 +71,9 @@ _NAMES: dict[str, _Names] = {
     "openai-chat": _Names(*_FILES, "audio"),
     "openai-responses": _Names(
         *_FILES,
-        *("previous_response_id", "comparison_response_id", "id"),
-        *("conversation", "container", "container_id", "vector_store_id", "vector_store_ids"),
+        *("previous_response_id", "comparison_response_id", "conversation"),
+        *("container", "container_id", "vector_store_id", "vector_store_ids"),
+        has_ids=True,
     ),
     "anthropic": _Names(*_FILES, "container", "previous_message_id"),
     "gemini-interactions": _Names("previous_interaction_id"),
