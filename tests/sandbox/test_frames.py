@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +14,10 @@ from hypothesis import strategies as st
 
 from polycall.sandbox.errors import ProtocolViolationError
 from polycall.sandbox.frames import FrameReader, encode
-from polycall.sandbox.text import Capture, encodable, printable
+from polycall.sandbox.inside.channel import Channel, HostGone
+from polycall.sandbox.inside.clock import Clock
+from polycall.sandbox.inside.loop import TurnSelector
+from polycall.sandbox.text import Capture, ascii_json, encodable, printable
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -103,3 +109,95 @@ def test_output_is_bounded_and_its_middle_marked():
     for dropped in (-1, True, 1.5, "7"):
         with pytest.raises(ProtocolViolationError, match="not text"):
             Capture(10).add("x", dropped)
+
+
+# What `json` writes and reads, and a faster reader may not.
+ODD_TEXTS = [
+    '{"type":"end","value":NaN}',
+    '{"type":"end","value":[1e999,-Infinity,-0.0,1.0]}',
+    '{"type":"end","value":"\\ud83d"}',
+    '{"type":"end","value":123456789012345678901234567890}',
+    '{"type":"a","type":"b","value":1E2}',
+]
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_frames_are_read_and_written_as_json_does(text: str) -> None:
+    body = text.encode()
+    (frame,) = FrameReader(1_000).feed(len(body).to_bytes(4, "big") + body)
+    assert repr(frame) == repr(json.loads(text))
+    written = encode(frame)
+    assert repr(json.loads(written[4:])) == repr(frame)
+
+
+@given(JSON)
+def test_text_of_plain_data_is_ascii(value: Any) -> None:
+    text = ascii_json({"value": value, "half": "\ud83d"})
+    assert text.isascii()
+    assert json.loads(text) == {"value": value, "half": "\ud83d"}
+    assert json.loads(ascii_json(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([float("nan")], "a number that JSON does not have"),
+        ([None, {"a": float("inf")}], "a number that JSON does not have"),
+        (["\ud800"], "half of a surrogate pair"),
+        ([10**5_000], "a number that JSON does not have"),
+    ],
+)
+def test_what_an_honest_program_refuses_is_a_violation(value: Any, words: str) -> None:
+    with pytest.raises(ProtocolViolationError, match=words):
+        encodable(value, size_max=10_000, is_exact=True)
+
+
+@pytest.fixture
+def channel() -> Iterator[tuple[Channel, socket.socket]]:
+    """A program's end, and the host's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Channel(theirs), ours
+
+
+@given(FRAMES, st.lists(st.integers(min_value=1, max_value=40), min_size=1, max_size=60))
+def test_a_program_reads_frames_however_they_come(frames: list[Any], sizes: list[int]) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel = Channel(theirs)
+        data = b"".join(encode(frame) for frame in [*frames, {"type": "x" * 40_000}])
+        for number, size in enumerate(sizes):
+            ours.sendall(data[:size])
+            data = data[size:]
+            if number == 0:
+                ours.sendall(data[:100])
+                data = data[100:]
+        ours.sendall(data)
+        assert [channel.read() for _ in frames] == frames
+        assert channel.read() == {"type": "x" * 40_000}
+        assert not channel.has_frame
+        ours.close()
+        with pytest.raises(HostGone):
+            channel.read()
+
+
+def test_a_turn_that_came_with_another_is_taken_without_a_wait(
+    channel: tuple[Channel, socket.socket],
+) -> None:
+    program, host = channel
+    turns: list[Any] = []
+    selector = TurnSelector(program, Clock(), turns.append, lambda: None)
+    host.sendall(encode({"type": "turn", "now": 1}) + encode({"type": "turn", "now": 2}))
+    host.settimeout(5)
+    assert selector.select(None) == []
+    assert turns == [{"type": "turn", "now": 1}]
+    assert selector.select(0) == []
+    assert len(turns) == 1
+    # Nothing more comes: it would wait for ever.
+    waiting = threading.Thread(target=selector.select, daemon=True)
+    waiting.start()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert turns == [{"type": "turn", "now": 1}, {"type": "turn", "now": 2}]
+    assert len(list(FrameReader(1_000).feed(host.recv(1_000)))) == 2
+    selector.close()

@@ -207,6 +207,15 @@ async def test_a_call_in_doubt_is_not_made_again_unasked(jail: Sandbox):
     assert tool.calls == [1, 2, 2]
 
 
+@pytest.mark.parametrize("answer", [object(), {1, 2}.__iter__(), [float("nan")], "\ud83d"])
+async def test_an_answer_that_no_tool_can_give_is_refused(jail: Sandbox, answer: Any):
+    async with jail.session() as session:
+        await session.run("await stop()", {"stop": paused})
+    async with jail.session() as second:
+        with pytest.raises(TypeError, match="the answer to call 1: result"):
+            await second.resume(session.journal, {"stop": paused}, answers={1: answer})
+
+
 async def test_only_a_new_session_resumes(jail: Sandbox):
     async with jail.session() as session:
         await session.run("1")
@@ -283,7 +292,7 @@ async def test_killed_at_random_places_and_resumed_in_a_new_process(tmp_path: Pa
         assert outcome["stdout"] == expected["stdout"], place
         assert outcome["value"] == expected["value"]
         # Nothing is called again but what was in flight at the kill, which `retry` allows.
-        again = Counter(outcome["log"]) - Counter(log)
+        again = Counter[str](outcome["log"]) - Counter(log)
         assert again <= Counter(outcome["in_doubt"]), place
         # On a busy machine the time for a slow call may be over before it is made.
         left = Counter(log) - Counter(outcome["log"])

@@ -20,7 +20,7 @@ from .journal import Journal, RecordedRun, check_size
 from .limits import Limits
 from .result import ProgramError, RunResult
 from .runtime import End, Job, Process, Runtime
-from .tool_call_broker import Function, Recovery, ToolCallBroker
+from .tool_call_broker import Function, Recovery, ToolCallBroker, plain_answers
 
 
 async def _never(*_: Any, **__: Any) -> Any:
@@ -150,7 +150,7 @@ class Session:
             runs = await asyncio.to_thread(recorded.runs)
             self._adopt_header(recorded)
             unfinished = runs[-1] if runs and not runs[-1].is_over else None
-            recovery = Recovery(answers=answers or {}, retry=retry)
+            recovery = Recovery(answers=plain_answers(answers or {}, self.limits), retry=retry)
             if unfinished is not None:
                 recovery.check(unfinished)
                 self._check_tools(unfinished, recorded, functions)

@@ -258,9 +258,7 @@ class ToolCallBroker:
                 self._settled.append(self._replayed(call_id, done))
         for call_id in sorted(self._open - recorded.done.keys() - self._tasks.keys()):
             if call_id in self._recovery.answers:
-                name, size_max = self._calls[call_id].name, self._limits.result_bytes
-                answer = _as_result(self._recovery.answers[call_id], name, size_max)
-                self._settle(call_id, {"value": answer})
+                self._settle(call_id, {"value": self._recovery.answers[call_id]})
             elif call_id in recorded.calls:
                 self._start(self._calls[call_id])
 
@@ -450,6 +448,14 @@ def _has_many_parts(value: object) -> bool:
         count += len(inner)
         waiting += inner[:_PARTS_MAX]
     return count >= _PARTS_MAX
+
+
+def plain_answers(answers: Mapping[int, object], limits: Limits) -> dict[int, Any]:
+    """What somebody answers to calls by their ids; raises for what no tool can give."""
+    return {
+        call_id: _as_result(value, f"the answer to call {call_id}", limits.result_bytes)
+        for call_id, value in answers.items()
+    }
 
 
 def _as_result(value: object, name: str, size_bytes: int) -> Any:
