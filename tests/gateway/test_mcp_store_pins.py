@@ -53,6 +53,19 @@ async def test_pins_that_could_not_be_written_are_written_later(what: What) -> N
 
 
 @pytest.mark.parametrize("what", KINDS)
+async def test_a_read_says_whether_somebody_pinned_anew(what: What) -> None:
+    values = Values()
+    pins = StorePins(cast("Store", values))
+    name = f"pins:{place_of('a', what)}"
+    await pins.fetch("a")
+    found = [await pins.fetch("a")]
+    for each in (FIRST, FIRST, {"x": {"hash": "second"}}):
+        values.kept_values[name] = msgspec.json.encode(each)
+        found.append(await pins.fetch("a"))
+    assert found == [False, True, False, True]
+
+
+@pytest.mark.parametrize("what", KINDS)
 async def test_a_slow_read_does_not_forget_what_was_pinned_meanwhile(what: What) -> None:
     values = Values()
     pins = StorePins(cast("Store", values))

@@ -121,8 +121,9 @@ class Member:
                     self.error = clean(str(error), self.secrets)
                     raise
                 self.error = ""
-            elif self.source.notices and time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
-                # Somebody may have looked at what is held, and taken it.
+                self._looked_at = time.monotonic()
+            elif time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
+                # Somebody may have looked at what there is, and pinned it anew.
                 await self._look_again()
             await self._take()
 
@@ -141,7 +142,11 @@ class Member:
         assert self.source is not None
         self._looked_at = time.monotonic()
         try:
-            await self._hub.pins.fetch(self.name)
+            is_other = await self._hub.pins.fetch(self.name)
+            if not is_other and not self.source.notices:
+                return
+            if self.mcp is not None and is_other:
+                self.mcp.others.forget("prompt", "template")
             await self.source.refresh()
             await self._hub.pins.flush(self.name)
         except PolycallError as error:

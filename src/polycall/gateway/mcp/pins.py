@@ -24,11 +24,14 @@ class StorePins:
         self._known: dict[str, dict[str, Pin] | None] = {}
         self._changed: dict[str, dict[str, Pin]] = {}  # that are not written yet
 
-    async def fetch(self, server: str) -> None:
-        """Read what the store has of a server now, of all kinds."""
-        for what in KINDS:
-            if (place := place_of(server, what)) not in self._changed:
+    async def fetch(self, server: str) -> bool:
+        """Read what the store has of a server now, of all kinds; whether that is something else."""
+        places = [place_of(server, what) for what in KINDS]
+        before = [self._known.get(place) for place in places]
+        for place in places:
+            if place not in self._changed:
                 await self._fetch(place)
+        return before != [self._known.get(place) for place in places]
 
     async def _fetch(self, place: str) -> None:
         found = await self._store.kept(_OWNER, f"pins:{place}")
