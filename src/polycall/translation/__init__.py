@@ -13,4 +13,5 @@ tool_list_cache.py  tool lists that are sent again with each request
 times.py         moments as text
 tool_descriptions.py  grammars and examples in words
 tool_tables.py   tools that the client runs, read from files
+word_tables.py   words for ends and errors, read from files
 """

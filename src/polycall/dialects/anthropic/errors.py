@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from polycall import errors
+from polycall.dialects.anthropic.names import WORDS
 from polycall.ir import JSON
 from polycall.translation.error_bodies import (
     class_of,
@@ -18,36 +19,8 @@ from polycall.translation.error_bodies import (
 )
 from polycall.translation.failures import blamed, is_about_bytes, overflow_words
 
-_CLASSES: dict[str, type[errors.UpstreamError]] = {
-    "invalid_request_error": errors.InvalidRequestError,
-    "authentication_error": errors.AuthenticationError,
-    "billing_error": errors.BillingError,
-    "permission_error": errors.PermissionDeniedError,
-    "not_found_error": errors.NotFoundError,
-    "request_too_large": errors.RequestTooLargeError,
-    "rate_limit_error": errors.RateLimitError,
-    "api_error": errors.ServerError,
-    "timeout_error": errors.UpstreamTimeoutError,
-    "overloaded_error": errors.OverloadedError,
-    "conflict_error": errors.InvalidRequestError,
-}
-
-_WIRE: dict[type[errors.PolycallError], tuple[int, str]] = {
-    errors.InvalidRequestError: (400, "invalid_request_error"),
-    errors.AuthenticationError: (401, "authentication_error"),
-    errors.BillingError: (402, "billing_error"),
-    errors.PermissionDeniedError: (403, "permission_error"),
-    errors.NotFoundError: (404, "not_found_error"),
-    errors.RequestTooLargeError: (413, "request_too_large"),
-    errors.RateLimitError: (429, "rate_limit_error"),
-    errors.OverloadedError: (529, "overloaded_error"),
-    errors.UpstreamTimeoutError: (504, "timeout_error"),
-    errors.UpstreamConnectionError: (502, "api_error"),
-    errors.ServerError: (500, "api_error"),
-    errors.RequestError: (400, "invalid_request_error"),
-    errors.ProtocolError: (502, "api_error"),
-    errors.PolycallError: (500, "api_error"),
-}
+_CLASSES = WORDS.classes()
+_WIRE = WORDS.wire(tuple[int, str])
 
 # What a server says of a path and a method, and what clients fall back on.
 _OF_HTTP = (405, 426)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from polycall.translation.word_tables import WordTables
+
 NAME = "anthropic"
+WORDS = WordTables("polycall.dialects.anthropic")
 
 # Tool names on this wire, as one character of a regular expression, and their length.
 TOOL_NAME_CHARACTER = "[A-Za-z0-9_-]"

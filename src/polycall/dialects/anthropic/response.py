@@ -10,7 +10,7 @@ from polycall.dialects.anthropic.content import (
     text_block,
 )
 from polycall.dialects.anthropic.errors import parse_error
-from polycall.dialects.anthropic.names import NAME
+from polycall.dialects.anthropic.names import NAME, WORDS
 from polycall.dialects.anthropic.usage import parse_usage, render_usage
 from polycall.ir import JSON
 from polycall.translation.calls import unique_calls
@@ -21,27 +21,8 @@ _READ_KEYS = frozenset(
     {"id", "type", "role", "model", "content", "stop_reason", "usage", "request_id"}
 )
 
-_FINISH: dict[str, ir.FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_use": "tool_calls",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "pause_turn": "pause",
-    "compaction": "pause",
-    "refusal": "refusal",
-}
-
-# An answer that failed has no word on this wire; it must not look whole.
-_STOP: dict[ir.FinishReason, str] = {
-    "stop": "end_turn",
-    "tool_calls": "tool_use",
-    "length": "max_tokens",
-    "content_filter": "refusal",
-    "refusal": "refusal",
-    "pause": "pause_turn",
-    "error": "max_tokens",
-}
+_FINISH = WORDS.finish()
+_STOP = WORDS.ends()
 
 
 # ---------------------------------------------------------------------------------------------

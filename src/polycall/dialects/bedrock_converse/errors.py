@@ -9,47 +9,13 @@ import re
 from typing import Any
 
 from polycall import errors
+from polycall.dialects.bedrock_converse.names import WORDS
 from polycall.ir import JSON
 from polycall.translation.error_bodies import class_of, nearest, read_error, status_of, word
 from polycall.translation.failures import blamed
 
-# botocore 1.44's exceptions of the runtime, and those of AWS's door.
-_CLASSES: dict[str, type[errors.UpstreamError]] = {
-    "accessdeniedexception": errors.PermissionDeniedError,
-    "conflictexception": errors.InvalidRequestError,
-    "expiredtokenexception": errors.AuthenticationError,
-    "incompletesignatureexception": errors.AuthenticationError,
-    "internalserverexception": errors.ServerError,
-    "invalidsignatureexception": errors.AuthenticationError,
-    "missingauthenticationtokenexception": errors.AuthenticationError,
-    "modelerrorexception": errors.ServerError,
-    "modelnotreadyexception": errors.OverloadedError,
-    "modelstreamerrorexception": errors.ServerError,
-    "modeltimeoutexception": errors.UpstreamTimeoutError,
-    "resourcenotfoundexception": errors.NotFoundError,
-    "servicequotaexceededexception": errors.RateLimitError,
-    "serviceunavailableexception": errors.OverloadedError,
-    "throttlingexception": errors.RateLimitError,
-    "unrecognizedclientexception": errors.AuthenticationError,
-    "validationexception": errors.InvalidRequestError,
-}
-_WIRE: dict[type[errors.PolycallError], tuple[int, str]] = {
-    errors.InvalidRequestError: (400, "ValidationException"),
-    errors.AuthenticationError: (403, "UnrecognizedClientException"),
-    errors.BillingError: (400, "ServiceQuotaExceededException"),
-    errors.PermissionDeniedError: (403, "AccessDeniedException"),
-    errors.NotFoundError: (404, "ResourceNotFoundException"),
-    errors.RequestTooLargeError: (400, "ValidationException"),
-    errors.RateLimitError: (429, "ThrottlingException"),
-    errors.OverloadedError: (503, "ServiceUnavailableException"),
-    errors.UpstreamTimeoutError: (408, "ModelTimeoutException"),
-    errors.ModelOutputError: (424, "ModelErrorException"),
-    errors.UpstreamConnectionError: (503, "ServiceUnavailableException"),
-    errors.ServerError: (500, "InternalServerException"),
-    errors.RequestError: (400, "ValidationException"),
-    errors.ProtocolError: (424, "ModelErrorException"),
-    errors.PolycallError: (500, "InternalServerException"),
-}
+_CLASSES = WORDS.classes()
+_WIRE = WORDS.wire(tuple[int, str])
 _IN_STREAM = frozenset(
     {
         "internalServerException",

@@ -13,7 +13,7 @@ from polycall.dialects.bedrock_converse.content import (
 )
 from polycall.dialects.bedrock_converse.errors import is_error, parse_error
 from polycall.dialects.bedrock_converse.media import render_media
-from polycall.dialects.bedrock_converse.names import NAME
+from polycall.dialects.bedrock_converse.names import NAME, WORDS
 from polycall.dialects.bedrock_converse.usage import parse_usage, render_usage
 from polycall.ir import JSON
 from polycall.translation.calls import unique_calls
@@ -21,28 +21,8 @@ from polycall.translation.failures import failed_end
 from polycall.translation.wire import response_reader
 
 _READ = frozenset({"output", "stopReason", "usage"})
-_FINISH: dict[str, ir.FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_use": "tool_calls",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "guardrail_intervened": "content_filter",
-    "content_filtered": "content_filter",
-    "refusal": "refusal",
-    "pause_turn": "pause",
-    "malformed_model_output": "error",
-    "malformed_tool_use": "error",
-}
-_STOP: dict[ir.FinishReason, str] = {
-    "stop": "end_turn",
-    "tool_calls": "tool_use",
-    "length": "max_tokens",
-    "content_filter": "content_filtered",
-    "refusal": "content_filtered",
-    "pause": "max_tokens",
-    "error": "malformed_model_output",
-}
+_FINISH = WORDS.finish()
+_STOP = WORDS.ends()
 
 
 def parse_response(body: JSON) -> ir.Response:

@@ -19,10 +19,9 @@ from typing import Any, TypeAlias
 
 from polycall._support import jsontext
 from polycall._support.urls import parts_of
+from polycall.dialects.gemini.names import NAME
 from polycall.ir import JSON, Media, MediaKind, Metadata, Opaque, Part, Reasoning, Text, ToolCall
 from polycall.translation.wire import Path, Reader, unread
-
-NAME = "gemini"
 
 # Gives an id to a call that came without one, from its name and its arguments.
 Mint: TypeAlias = Callable[[str, str], str]

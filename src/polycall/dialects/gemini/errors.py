@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from polycall import errors
+from polycall.dialects.gemini.names import WORDS
 from polycall.ir import JSON
 from polycall.translation.error_bodies import (
     decoded,
@@ -19,24 +20,7 @@ from polycall.translation.error_bodies import (
 )
 from polycall.translation.failures import blamed
 
-_STATUS_BY_NAME = {
-    "INVALID_ARGUMENT": 400,
-    "FAILED_PRECONDITION": 400,
-    "OUT_OF_RANGE": 400,
-    "UNAUTHENTICATED": 401,
-    "PERMISSION_DENIED": 403,
-    "NOT_FOUND": 404,
-    "ABORTED": 409,
-    "ALREADY_EXISTS": 409,
-    "RESOURCE_EXHAUSTED": 429,
-    "CANCELLED": 499,
-    "UNKNOWN": 500,
-    "INTERNAL": 500,
-    "DATA_LOSS": 500,
-    "UNIMPLEMENTED": 501,
-    "UNAVAILABLE": 503,
-    "DEADLINE_EXCEEDED": 504,
-}
+_STATUS_BY_NAME: dict[str, int] = WORDS.tables["statuses"]
 _NAME_BY_STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",

@@ -6,35 +6,11 @@ from typing import Any
 
 from polycall.dialects.gemini.content import NAME
 from polycall.dialects.gemini.key_case import camel_keys
+from polycall.dialects.gemini.names import WORDS
 from polycall.ir import JSON, FinishReason, Response, Usage
 from polycall.translation.wire import Path, Reader
 
-FINISH_BY_REASON: dict[str, FinishReason] = {
-    "FINISH_REASON_UNSPECIFIED": "error",
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "OTHER": "error",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "MALFORMED_FUNCTION_CALL": "error",
-    "MODEL_ARMOR": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-    "IMAGE_RECITATION": "content_filter",
-    "IMAGE_OTHER": "error",
-    "NO_IMAGE": "error",
-    "LANGUAGE": "content_filter",
-    "UNEXPECTED_TOOL_CALL": "error",
-    "TOO_MANY_TOOL_CALLS": "error",
-    "MISSING_THOUGHT_SIGNATURE": "error",
-    "MALFORMED_RESPONSE": "error",
-    "ESCALATION": "content_filter",
-    "PUP_LIMITED_DISABLED": "content_filter",
-    "CONTINUATION": "pause",
-}
+FINISH_BY_REASON = WORDS.finish()
 # Writers of binary protos give the number of a reason.
 _REASON_BY_NUMBER = {
     0: "FINISH_REASON_UNSPECIFIED",
@@ -49,16 +25,7 @@ _REASON_BY_NUMBER = {
     9: "MALFORMED_FUNCTION_CALL",
     10: "MODEL_ARMOR",
 }
-_REASON_BY_FINISH: dict[FinishReason, str] = {
-    "stop": "STOP",
-    "tool_calls": "STOP",
-    "length": "MAX_TOKENS",
-    "content_filter": "SAFETY",
-    "refusal": "SAFETY",
-    # CONTINUATION makes Google's SDK ask again with a token that no other provider has.
-    "pause": "MAX_TOKENS",
-    "error": "OTHER",
-}
+_REASON_BY_FINISH = WORDS.ends()
 
 
 def reason_name(value: Any, path: Path, reader: Reader) -> str:

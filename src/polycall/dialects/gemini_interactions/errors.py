@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from polycall import errors
+from polycall.dialects.gemini_interactions.names import WORDS
 from polycall.ir import JSON
 from polycall.translation.error_bodies import (
     class_of,
@@ -16,30 +17,8 @@ from polycall.translation.error_bodies import (
 )
 from polycall.translation.failures import blamed
 
-_CLASSES: dict[str, type[errors.UpstreamError]] = {
-    "invalid_request": errors.InvalidRequestError,
-    "invalid_argument": errors.InvalidRequestError,
-    "failed_precondition": errors.InvalidRequestError,
-    "unauthenticated": errors.AuthenticationError,
-    "permission_denied": errors.PermissionDeniedError,
-    "not_found": errors.NotFoundError,
-    "resource_exhausted": errors.RateLimitError,
-    "too_many_requests": errors.RateLimitError,
-    "unavailable": errors.OverloadedError,
-    "deadline_exceeded": errors.UpstreamTimeoutError,
-    "gateway_timeout": errors.UpstreamTimeoutError,
-    "internal": errors.ServerError,
-}
-_WORDS: dict[type[errors.PolycallError], str] = {
-    errors.InvalidRequestError: "invalid_request",
-    errors.AuthenticationError: "unauthenticated",
-    errors.PermissionDeniedError: "permission_denied",
-    errors.NotFoundError: "not_found",
-    errors.RateLimitError: "resource_exhausted",
-    errors.OverloadedError: "unavailable",
-    errors.UpstreamTimeoutError: "deadline_exceeded",
-    errors.PolycallError: "internal",
-}
+_CLASSES = WORDS.classes()
+_WORDS = WORDS.wire(str)
 
 
 def parse_error(status: int, body: Any) -> errors.UpstreamError:

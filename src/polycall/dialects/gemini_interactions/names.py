@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from polycall.translation.word_tables import WordTables
+
 NAME = "gemini-interactions"
+WORDS = WordTables("polycall.dialects.gemini_interactions")
 PATH = "/v1beta/interactions"
 ROUTES = (PATH, "/v1beta1/interactions", "/v1/interactions")
 TOOL_NAME_LENGTH_MAX = 64

@@ -10,31 +10,15 @@ from polycall.dialects.gemini_interactions.content import (
     thought_step,
 )
 from polycall.dialects.gemini_interactions.errors import parse_error
-from polycall.dialects.gemini_interactions.names import NAME
+from polycall.dialects.gemini_interactions.names import NAME, WORDS
 from polycall.dialects.gemini_interactions.usage import parse_usage, render_usage
 from polycall.ir import JSON
 from polycall.translation.times import read_time, written_time
 from polycall.translation.wire import response_reader, short_hash, unread
 
 _READ = frozenset({"id", "model", "status", "usage", "steps", "object", "created", "service_tier"})
-_FINISH: dict[str, ir.FinishReason] = {
-    "completed": "stop",
-    "requires_action": "tool_calls",
-    "incomplete": "length",
-    "in_progress": "pause",
-    "budget_exceeded": "length",
-    "failed": "error",
-    "cancelled": "error",
-}
-_STATUS: dict[ir.FinishReason, str] = {
-    "stop": "completed",
-    "tool_calls": "requires_action",
-    "length": "incomplete",
-    "content_filter": "incomplete",
-    "refusal": "completed",
-    "pause": "incomplete",
-    "error": "incomplete",
-}
+_FINISH = WORDS.finish()
+_STATUS = WORDS.ends()
 
 
 def parse_response(body: JSON) -> ir.Response:

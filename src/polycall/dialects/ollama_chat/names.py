@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from polycall.translation.word_tables import WordTables
+
 NAME = "ollama-chat"
+WORDS = WordTables("polycall.dialects.ollama_chat")
 ROUTES = ("/api/chat",)
 PATH = "/api/chat"
 STREAM_TYPE = "application/x-ndjson"

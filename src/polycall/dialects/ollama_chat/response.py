@@ -7,7 +7,7 @@ import time
 from polycall import ir
 from polycall.dialects.ollama_chat.errors import parse_error
 from polycall.dialects.ollama_chat.messages import call_wire, parse_parts
-from polycall.dialects.ollama_chat.names import NAME
+from polycall.dialects.ollama_chat.names import NAME, WORDS
 from polycall.ir import JSON
 from polycall.translation.failures import failed_end
 from polycall.translation.times import read_time, written_time
@@ -22,12 +22,7 @@ COUNTS = (
     "eval_count",
     "eval_duration",
 )
-_FINISH: dict[str, ir.FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "load": "stop",
-    "unload": "stop",
-}
+_FINISH = WORDS.finish()
 
 
 def parse_response(body: JSON) -> ir.Response:

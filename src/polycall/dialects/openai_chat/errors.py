@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from polycall import errors
+from polycall.dialects.openai_chat.names import WORDS
 from polycall.ir import JSON
 from polycall.translation.error_bodies import (
     is_of_prompt,
@@ -17,41 +18,8 @@ from polycall.translation.error_bodies import (
 )
 from polycall.translation.failures import blamed, failed_end, with_overflow_code
 
-# Words that say more than the status does, whether they stand as code or as type.
-_BY_WORD: dict[str, type[errors.UpstreamError]] = {
-    "context_length_exceeded": errors.RequestTooLargeError,
-    "exceed_context_size_error": errors.RequestTooLargeError,
-    "request_too_large": errors.RequestTooLargeError,
-    "insufficient_quota": errors.BillingError,
-    "billing_error": errors.BillingError,
-    "billing_hard_limit_reached": errors.BillingError,
-    "billing_not_active": errors.BillingError,
-    "insufficient_balance": errors.BillingError,
-    "rate_limit_exceeded": errors.RateLimitError,
-    "rate_limit_error": errors.RateLimitError,
-    "too_many_requests": errors.RateLimitError,
-    "tokens": errors.RateLimitError,
-    "requests": errors.RateLimitError,
-    "invalid_api_key": errors.AuthenticationError,
-    "authentication_error": errors.AuthenticationError,
-    "permission_error": errors.PermissionDeniedError,
-    "permission_denied": errors.PermissionDeniedError,
-    "model_not_found": errors.NotFoundError,
-    "not_found_error": errors.NotFoundError,
-    "overloaded_error": errors.OverloadedError,
-    "service_unavailable": errors.OverloadedError,
-    "timeout": errors.UpstreamTimeoutError,
-}
-# These are as vague as a status, and count only if nothing else says it.
-_BY_VAGUE_WORD: dict[str, type[errors.UpstreamError]] = {
-    "invalid_request_error": errors.InvalidRequestError,
-    "invalid_request": errors.InvalidRequestError,
-    "bad_request": errors.InvalidRequestError,
-    "server_error": errors.ServerError,
-    "api_error": errors.ServerError,
-    "internal_error": errors.ServerError,
-    "internal_server_error": errors.ServerError,
-}
+_BY_WORD = WORDS.classes()
+_BY_VAGUE_WORD = WORDS.classes("vague_errors")
 
 
 def parse_error(status: int, body: Any) -> errors.UpstreamError:
@@ -131,24 +99,14 @@ def _request_id(fields: JSON, body: Any) -> str:
 # ---------------------------------------------------------------------------------------------
 # Out
 
+
 # (type, code) in OpenAI's words.
-_WORDS: dict[type[errors.PolycallError], tuple[str, str | None]] = {
-    errors.InvalidRequestError: ("invalid_request_error", None),
-    errors.AuthenticationError: ("invalid_request_error", "invalid_api_key"),
-    errors.BillingError: ("insufficient_quota", "insufficient_quota"),
-    errors.PermissionDeniedError: ("invalid_request_error", "permission_denied"),
-    errors.NotFoundError: ("invalid_request_error", "model_not_found"),
-    errors.RequestTooLargeError: ("invalid_request_error", "context_length_exceeded"),
-    errors.RateLimitError: ("rate_limit_error", "rate_limit_exceeded"),
-    errors.ServerError: ("server_error", None),
-    errors.OverloadedError: ("server_error", "service_unavailable"),
-    errors.UpstreamTimeoutError: ("server_error", "timeout"),
-    errors.UpstreamConnectionError: ("server_error", "upstream_unreachable"),
-    errors.UnsupportedError: ("invalid_request_error", "unsupported_parameter"),
-    errors.RequestError: ("invalid_request_error", None),
-    # What is left is nonsense from the provider.
-    errors.PolycallError: ("server_error", "bad_upstream_response"),
-}
+class _Words(NamedTuple):
+    type: str
+    code: str | None = None
+
+
+_WORDS = WORDS.wire(_Words)
 
 
 def render_error(error: errors.PolycallError) -> tuple[int, JSON]:

@@ -24,8 +24,10 @@ The keys written there:
 from __future__ import annotations
 
 from polycall.ir import JSON, Metadata
+from polycall.translation.word_tables import WordTables
 
 NAME = "openai-chat"
+WORDS = WordTables("polycall.dialects.openai_chat")
 
 # Where servers put the text of what a model thought; the first is the one we write.
 REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")

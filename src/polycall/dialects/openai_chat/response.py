@@ -14,7 +14,7 @@ from polycall.dialects.openai_chat.calls import render_call, wire_arguments, wir
 from polycall.dialects.openai_chat.content import render_media
 from polycall.dialects.openai_chat.errors import choice_error, stream_error
 from polycall.dialects.openai_chat.messages import assistant_parts, merge_details
-from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, own
+from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, WORDS, own
 from polycall.dialects.openai_chat.usage import parse_usage, render_usage
 from polycall.ir import JSON
 from polycall.translation.calls import unique_id
@@ -40,51 +40,8 @@ MESSAGE_FIELDS = frozenset(
     }
 )
 
-_FINISH: dict[str, ir.FinishReason] = {
-    "": "stop",
-    "stop": "stop",
-    "eos": "stop",
-    "eos_token": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "complete": "stop",
-    "completed": "stop",
-    "done": "stop",
-    "end": "stop",
-    "finish": "stop",
-    "finished": "stop",
-    "stop_token": "stop",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-    "tool_call": "tool_calls",
-    "function_call": "tool_calls",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "max_output_tokens": "length",
-    "context_length_exceeded": "length",
-    "model_context_window_exceeded": "length",
-    "content_filter": "content_filter",
-    "safety": "content_filter",
-    "recitation": "content_filter",
-    "sensitive": "content_filter",
-    "blocklist": "content_filter",
-    "prohibited_content": "content_filter",
-    "spii": "content_filter",
-    "refusal": "refusal",
-    "pause_turn": "pause",
-    "malformed_function_call": "error",
-}
-# The words that OpenAI's clients know.  An answer that is not whole must not look whole.
-_WIRE_FINISH: dict[ir.FinishReason, str] = {
-    "stop": "stop",
-    "tool_calls": "tool_calls",
-    "length": "length",
-    "content_filter": "content_filter",
-    "refusal": "content_filter",
-    "pause": "length",
-    "error": "length",
-}
+_FINISH = WORDS.finish()
+_WIRE_FINISH = WORDS.ends()
 
 
 def finish_reason(raw: Any, *, has_calls: bool, has_refusal: bool) -> ir.FinishReason:

@@ -6,29 +6,12 @@ import re
 from typing import Any, NamedTuple
 
 from polycall import errors
+from polycall.dialects.openai_responses.names import WORDS
 from polycall.ir import JSON
 from polycall.translation.error_bodies import class_of, nearest, read_error, status_of, word
 from polycall.translation.failures import blamed, with_overflow_code
 
-_BY_CODE: dict[str, type[errors.UpstreamError]] = {
-    "billing_hard_limit_reached": errors.BillingError,
-    "billing_not_active": errors.BillingError,
-    "context_length_exceeded": errors.RequestTooLargeError,
-    "insufficient_quota": errors.BillingError,
-    "invalid_api_key": errors.AuthenticationError,
-    "model_not_found": errors.NotFoundError,
-    "overloaded": errors.OverloadedError,
-    "overloaded_error": errors.OverloadedError,
-    "rate_limit_error": errors.RateLimitError,
-    "rate_limit_exceeded": errors.RateLimitError,
-    "request_too_large": errors.RequestTooLargeError,
-    "server_error": errors.ServerError,
-    "server_is_overloaded": errors.OverloadedError,
-    "slow_down": errors.OverloadedError,
-    "timeout": errors.UpstreamTimeoutError,
-    "too_many_requests": errors.RateLimitError,
-    "vector_store_timeout": errors.UpstreamTimeoutError,
-}
+_BY_CODE = WORDS.classes()
 
 # Where a stream fails there is no status; these codes blame the request.
 _REQUEST_CODES = re.compile(
@@ -42,26 +25,10 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 class _Wire(NamedTuple):
     status: int
     type: str
-    code: str | None
+    code: str | None = None
 
 
-_TO_WIRE: dict[type[errors.PolycallError], _Wire] = {
-    errors.InvalidRequestError: _Wire(400, "invalid_request_error", None),
-    errors.AuthenticationError: _Wire(401, "invalid_request_error", "invalid_api_key"),
-    errors.BillingError: _Wire(429, "insufficient_quota", "insufficient_quota"),
-    errors.PermissionDeniedError: _Wire(403, "invalid_request_error", None),
-    errors.NotFoundError: _Wire(404, "invalid_request_error", None),
-    errors.RequestTooLargeError: _Wire(400, "invalid_request_error", "context_length_exceeded"),
-    errors.RateLimitError: _Wire(429, "rate_limit_error", "rate_limit_exceeded"),
-    errors.ServerError: _Wire(500, "server_error", "server_error"),
-    errors.OverloadedError: _Wire(503, "server_error", "overloaded"),
-    errors.UpstreamTimeoutError: _Wire(504, "server_error", "timeout"),
-    errors.UpstreamConnectionError: _Wire(502, "server_error", "server_error"),
-    errors.UnsupportedError: _Wire(400, "invalid_request_error", "unsupported_parameter"),
-    errors.RequestError: _Wire(400, "invalid_request_error", None),
-    errors.ProtocolError: _Wire(502, "server_error", "upstream_protocol_error"),
-    errors.PolycallError: _Wire(500, "server_error", "server_error"),
-}
+_TO_WIRE = WORDS.wire(_Wire)
 
 _STATUSES = frozenset({400, 401, 403, 404, 408, 409, 413, 422, 424, 426, 429, 500, 502, 503, 504})
 

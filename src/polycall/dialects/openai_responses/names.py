@@ -25,8 +25,10 @@ from collections.abc import Collection
 from typing import Any
 
 from polycall.ir import JSON, Metadata
+from polycall.translation.word_tables import WordTables
 
 NAME = "openai-responses"
+WORDS = WordTables("polycall.dialects.openai_responses")
 CONTENT_PREFIX = "content."  # of the kind of an `Opaque` that is a content part, not an item
 
 

@@ -11,7 +11,7 @@ from polycall._support import jsontext
 from polycall.dialects.openai_responses.client_tools import client_call, client_tools
 from polycall.dialects.openai_responses.errors import parse_error
 from polycall.dialects.openai_responses.messages import ItemReader
-from polycall.dialects.openai_responses.names import NAME, own
+from polycall.dialects.openai_responses.names import NAME, WORDS, own
 from polycall.dialects.openai_responses.rendered_messages import (
     call_item,
     is_own_item,
@@ -26,12 +26,7 @@ from polycall.translation.wire import response_reader, short_hash
 
 _KNOWN = frozenset({"id", "object", "created_at", "model", "output", "status", "usage"})
 
-_INCOMPLETE: dict[str, ir.FinishReason] = {
-    "max_output_tokens": "length",
-    "max_messages": "length",
-    "content_filter": "content_filter",
-    "steered": "pause",
-}
+_INCOMPLETE = WORDS.finish()
 _WAITING = frozenset({"queued", "in_progress"})
 
 # ---------------------------------------------------------------------------------------------
