@@ -177,22 +177,44 @@ def _http(
     asked: dict[str, str],
     corrections: tuple[Correction, ...] = (),
 ) -> HTTPRequest:
-    headers = joined_headers(headers_for(provider, key, stream=sent.stream), asked)
-    headers = joined_headers(headers, wire.headers)
+    url, headers = _place(provider, key, wire.path, stream=sent.stream)
+    if asked:
+        headers = joined_headers(headers, asked)
+    if wire.headers:
+        headers = joined_headers(headers, wire.headers)
     if corrections:
         wire, headers = _corrected(wire, corrections, headers)
-    path, body = wire.path, wire.body
+    body = wire.body
     if provider.hosting:
         envelope = enveloped(provider.hosting, model, headers, stream=sent.stream)
-        path, headers = envelope.path, envelope.headers
+        url, headers = address(provider, envelope.path), envelope.headers
         kept = {name: each for name, each in body.items() if name not in envelope.leaves_out}
         body = {**envelope.adds, **kept}
     return HTTPRequest(
-        url=address(provider, path),
+        url=url,
         headers=headers,
         body=encoded_body(body, known_of(sent.messages), (provider.name, model)),
         credential=credential_for(provider, key),
     )
+
+
+def _place(provider: Provider, key: str, path: str, *, stream: bool) -> tuple[str, dict[str, str]]:
+    """Address and headers, the same for most requests to one model; nobody changes them."""
+    if provider.places or provider.hosting:  # the environment has a word in it, or the headers do
+        return address(provider, path), headers_for(provider, key, stream=stream)
+    name = (id(provider), key, path, stream)
+    found = _places.get(name)
+    if found is None or found[0] is not provider:
+        if len(_places) >= _PLACES_MAX:
+            _places.clear()
+        made = address(provider, path), headers_for(provider, key, stream=stream)
+        found = _places[name] = (provider, *made)
+    return found[1], found[2]
+
+
+# By the provider's object, since its row may have been replaced.
+_places: dict[tuple[int, str, str, bool], tuple[Provider, str, dict[str, str]]] = {}
+_PLACES_MAX = 1024
 
 
 def _with_prompted_tools(request: Request, quirks: Quirks) -> tuple[Request, Offer | None]:

@@ -58,6 +58,7 @@ class Connection(Protocol):
 
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
+    tasks: set[asyncio.Task[None]]  # in which applications run
 
     @property
     def is_closing(self) -> bool: ...
@@ -88,6 +89,7 @@ class HttpExchange:
         "is_started",
         "is_whole",
         "keeps_alive",
+        "task",
     )
 
     def __init__(
@@ -99,6 +101,7 @@ class HttpExchange:
         expects_continue: bool,
     ) -> None:
         self.headers = headers  # of the request, the last of each name
+        self.task: asyncio.Task[None] | None = None  # in which the application runs
         self.expects_continue = expects_continue
         # An answer that begins before its request is complete is the last one of its connection.
         self.keeps_alive = False
@@ -156,6 +159,10 @@ class HttpExchange:
             if not (self.is_answered or self.is_gone):
                 logger.error("the application ended without a whole answer")
                 self._fail()
+        finally:
+            if self.task is not None:
+                self._connection.tasks.discard(self.task)
+                self.task = None
 
     def _fail(self) -> None:
         if self.is_started:

@@ -77,6 +77,7 @@ class BoundedProtocol(asyncio.Protocol):
         self.server_state = server_state
         self.loop = _loop or asyncio.get_running_loop()
         self.connections: set[Any] = server_state.connections
+        self.tasks: set[asyncio.Task[None]] = server_state.tasks
         self._loaded: Any = getattr(config, "loaded_app")  # noqa: B009 - it has no type
         self.app: Any = self._loaded
         self.parser: Any = self._new_parser()
@@ -117,7 +118,7 @@ class BoundedProtocol(asyncio.Protocol):
         """Set `app`, where not every request is for the same one."""
         most = self.config.limit_concurrency
         if most is not None:
-            is_full = len(self.connections) >= most or len(self.server_state.tasks) >= most
+            is_full = len(self.connections) >= most or len(self.tasks) >= most
             self.app = service_unavailable if is_full else self._loaded
 
     def hand_over(self, head: bytes, rest: bytes) -> bool:
@@ -393,10 +394,8 @@ class BoundedProtocol(asyncio.Protocol):
 
     def _run(self, exchange: HttpExchange, work: Coroutine[Any, Any, None]) -> None:
         self._running = exchange
-        task = self.loop.create_task(work)
-        tasks = self.server_state.tasks
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        exchange.task = self.loop.create_task(work)
+        self.tasks.add(exchange.task)
 
     def _upgrade(self, rest: bytes) -> None:
         """Another protocol is asked for: have it speak from now on, or go on as if it were not."""

@@ -7,16 +7,18 @@ slower way here, and nowhere else.  Errors are `ValueError` whatever the cause.
 
 import json
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
+
+Text: TypeAlias = str | bytes | bytearray | memoryview | msgspec.Raw
 
 _encoder = msgspec.json.Encoder()
 _exact_encoder = msgspec.json.Encoder(decimal_format="number")
 _decoder = msgspec.json.Decoder()
 
 
-def decode(text: str | bytes | bytearray | memoryview) -> Any:
+def decode(text: Text) -> Any:
     """Parse one JSON value.
 
     Integers of any length stay integers and `1.0` stays a float.  Raises `ValueError` for
@@ -52,8 +54,8 @@ def _exact(digits: str) -> float | Decimal:
 _exact_decoder = msgspec.json.Decoder(float_hook=_exact)
 
 
-def _decode_slowly(text: str | bytes | bytearray | memoryview) -> Any:
-    if isinstance(text, bytes | bytearray | memoryview):
+def _decode_slowly(text: Text) -> Any:
+    if not isinstance(text, str):
         text = bytes(text).decode("utf-8")
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_int)

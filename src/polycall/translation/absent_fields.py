@@ -10,18 +10,18 @@ def note_absent(request: Request, losses: Losses, *fields: str) -> None:
     """Report those of these fields that the request has; refuse what would change the answer."""
     for field in fields:
         value = getattr(request, field)
+        if value is None or value == "":  # as of most fields of most requests
+            continue
         match field:
-            case "logprobs" if value is not None:
+            case "logprobs":
                 losses.refuse(field, "this wire gives no probabilities")
-            case "candidates" if value not in (None, 1):
+            case "candidates" if value != 1:
                 losses.refuse(field, "this wire gives one answer")
             case "parallel_tool_calls" if value is False and request.tools:
                 losses.emulate(field, "there is no switch; only the first call counts")
-            case "end_user" if value:
+            case "end_user":
                 losses.drop(field, "this wire has no field for it")
-            case "logprobs" | "candidates" | "parallel_tool_calls" | "end_user":
+            case "candidates" | "parallel_tool_calls":
                 pass
-            case _ if value is not None:
-                losses.drop(field, "no counterpart on this wire")
             case _:
-                pass
+                losses.drop(field, "no counterpart on this wire")

@@ -33,6 +33,7 @@ class DirectExchange(Protocol):
     """What our own server gives besides ASGI's functions: the same without messages."""
 
     headers: dict[bytes, bytes]  # of the request, the last of each name
+    task: asyncio.Task[None] | None  # in which it is answered
 
     def take_body(self) -> bytes | None:
         """The whole body where it has come."""
@@ -140,7 +141,7 @@ class GatewayRequest:
         client = scope.get("client")
         self.address: str = client[0] if client else ""
         self._raw_send = send
-        self.task = asyncio.current_task()
+        self.task = asyncio.current_task() if exchange is None else exchange.task
         self.started_at = self.heard_at = time.monotonic()
         self.ends_at = float("inf")
         self.body_is_unread = self.method == "POST"

@@ -347,7 +347,7 @@ class Fields:
         if self._said is not None:
             return self._said.get(name)
         raw = self._raw.get(name)
-        return None if raw is None else _decode_value(raw)
+        return None if raw is None else jsontext.decode(raw)
 
     def decoded(self, read_messages: Callable[[msgspec.Raw], Any] | None = None) -> dict[str, Any]:
         """All of the body.  A long list of tools, the same in every request, is decoded once.
@@ -364,7 +364,7 @@ class Fields:
             elif read_messages is not None and name in _MESSAGES:
                 body[name] = read_messages(raw)
             else:
-                body[name] = _decode_value(raw)
+                body[name] = jsontext.decode(raw)
         return body
 
     def with_values(self, values: dict[str, Any]) -> bytes:
@@ -476,10 +476,6 @@ def _spliced(body: bytes, name: str, raw: bytes, new: bytes) -> bytes | None:
         return None
     view = memoryview(body)
     return b"".join((view[:place], new, view[place + len(raw) :]))
-
-
-def _decode_value(raw: msgspec.Raw) -> Any:
-    return jsontext.decode(memoryview(raw))
 
 
 _options_decoder: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(
