@@ -26,7 +26,6 @@ from polycall.errors import ModelOutputError, RequestError, UnsupportedError, Up
 from polycall.exchange import (
     AnswerDecoder,
     Exchange,
-    address,
     environment_key,
     is_tool_use,
     open_answer,
@@ -49,6 +48,7 @@ from polycall.profiles import LIVING
 from polycall.profiles.corrections import Correction, CorrectionBook, Refused
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.models import capabilities
+from polycall.providers.places import address
 from polycall.providers.prices import cost_usd
 from polycall.providers.provider import Provider
 from polycall.settings import RequestSettings, check_choice, messages_of, request_fields, with_words

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -40,7 +38,8 @@ from polycall.profiles.fitting import fitted
 from polycall.profiles.names import near_names, vendor_of
 from polycall.providers.credentials import credential_for
 from polycall.providers.dialects import DIALECTS
-from polycall.providers.hosting import base_url, enveloped
+from polycall.providers.hosting import enveloped
+from polycall.providers.places import address, joined_headers, place_of
 from polycall.providers.provider import DialectName, Provider
 from polycall.providers.unframed import unframed
 from polycall.translation.caching import with_caching
@@ -60,13 +59,13 @@ from polycall.transport.base import (
     Transport,
     add_retry_hints,
     send,
+    taken_whole,
 )
 
 if TYPE_CHECKING:
     from polycall.prompted import Offer, PromptReader
 
 BODY_BYTES_MAX, ERROR_BYTES_MAX = 64 * 2**20, 2**20
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9/:?=&@%._~-]*")
 
 
 class Exchange(Struct, frozen=True):
@@ -177,7 +176,7 @@ def _http(
     asked: dict[str, str],
     corrections: tuple[Correction, ...] = (),
 ) -> HTTPRequest:
-    url, headers = _place(provider, key, wire.path, stream=sent.stream)
+    url, headers = place_of(provider, key, wire.path, stream=sent.stream)
     if asked:
         headers = joined_headers(headers, asked)
     if wire.headers:
@@ -196,25 +195,6 @@ def _http(
         body=encoded_body(body, known_of(sent.messages), (provider.name, model)),
         credential=credential_for(provider, key),
     )
-
-
-def _place(provider: Provider, key: str, path: str, *, stream: bool) -> tuple[str, dict[str, str]]:
-    """Address and headers, the same for most requests to one model; nobody changes them."""
-    if provider.places or provider.hosting:  # the environment has a word in it, or the headers do
-        return address(provider, path), headers_for(provider, key, stream=stream)
-    name = (id(provider), key, path, stream)
-    found = _places.get(name)
-    if found is None or found[0] is not provider:
-        if len(_places) >= _PLACES_MAX:
-            _places.clear()
-        made = address(provider, path), headers_for(provider, key, stream=stream)
-        found = _places[name] = (provider, *made)
-    return found[1], found[2]
-
-
-# By the provider's object, since its row may have been replaced.
-_places: dict[tuple[int, str, str, bool], tuple[Provider, str, dict[str, str]]] = {}
-_PLACES_MAX = 1024
 
 
 def _with_prompted_tools(request: Request, quirks: Quirks) -> tuple[Request, Offer | None]:
@@ -237,32 +217,6 @@ def _with_prompted_tools(request: Request, quirks: Quirks) -> tuple[Request, Off
 def _prompted() -> Any:
     # Loaded by those who need it.
     return importlib.import_module("polycall.prompted")
-
-
-def joined_headers(headers: dict[str, str], more: dict[str, str]) -> dict[str, str]:
-    """Both, `more` before `headers`; the previews of both are named, each of them once."""
-    joined = {**headers, **more}
-    if (name := "anthropic-beta") in headers and name in more:
-        betas = [beta.strip() for beta in f"{headers[name]},{more[name]}".split(",")]
-        joined[name] = ",".join(dict.fromkeys(filter(None, betas)))
-    return joined
-
-
-def address(provider: Provider, path: str) -> str:
-    """The provider's URL for a path relative to its base."""
-    if _PLAIN_PATH.fullmatch(path) is None:
-        path = quote(path, safe="/:?=&@%-_.~")
-    return base_url(provider).rstrip("/") + path
-
-
-def headers_for(provider: Provider, key: str, *, stream: bool) -> dict[str, str]:
-    """The headers of a request with a JSON body."""
-    return {
-        "content-type": "application/json",
-        "accept": "text/event-stream" if stream else "application/json",
-        **provider.headers,
-        **provider.auth_headers(key),
-    }
 
 
 def environment_key(provider: Provider) -> str:
@@ -349,10 +303,13 @@ async def _read_rounds(
 
 
 async def _read_response(exchange: Exchange, http: HTTPResponse, run: Run | None) -> Response:
-    try:
-        data = await http.read(size_bytes_max=exchange.provider.whole_bytes_max)
-    finally:
-        await http.close()
+    bytes_max = exchange.provider.whole_bytes_max
+    data = taken_whole(http, bytes_max)
+    if data is None:
+        try:
+            data = await http.read(size_bytes_max=bytes_max)
+        finally:
+            await http.close()
     try:
         work = partial(_parse_response, exchange.dialect, data)
         response = work() if run is None or len(data) < LONG_BYTES else await run(len(data), work)

@@ -26,12 +26,12 @@ from polycall.exchange import (
     check_weight,
     environment_key,
     error_from,
-    headers_for,
 )
 from polycall.ir import JSON
 from polycall.providers.credentials import credential_for
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.hosting import base_url
+from polycall.providers.places import headers_for
 from polycall.providers.provider import Provider
 from polycall.translation.wire import Losses
 from polycall.transport.base import Deadlines, HTTPRequest, Transport, send

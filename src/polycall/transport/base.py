@@ -88,6 +88,12 @@ class HTTPResponse(Protocol):
         ...
 
 
+def taken_whole(http: HTTPResponse, size_bytes_max: int) -> bytes | None:
+    """The body of an answer that came at once, which needs no `close`; `None`: it is to be read."""
+    own: Callable[[int], bytes | None] | None = getattr(http, "take_whole", None)
+    return None if own is None else own(size_bytes_max)
+
+
 Take: TypeAlias = Callable[[bytes], Awaitable[None] | None]
 # Does work that takes long for so many bytes, away from the loop.
 Run: TypeAlias = Callable[[int, Callable[[], Any]], Awaitable[Any]]

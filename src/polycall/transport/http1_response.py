@@ -96,9 +96,12 @@ class HTTP1Response:
             if rest is not None:
                 await rest
 
+    def take_whole(self, size_bytes_max: int) -> bytes | None:
+        """The whole body where it has come; `None` where it is to be read."""
+        is_here = self.is_complete and self._error is None and self._size <= size_bytes_max
+        return self._take() if is_here else None
+
     async def read(self, *, size_bytes_max: int) -> bytes:
-        if self.is_complete and self._error is None and self._size <= size_bytes_max:
-            return self._take()  # the usual answer, which came at once
         whole = BytesIO()  # gives what it has without a second copy of it
         size = 0
         async for piece in self:

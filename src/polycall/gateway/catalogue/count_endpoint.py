@@ -16,14 +16,7 @@ from polycall.errors import (
     RequestTooLargeError,
     UpstreamError,
 )
-from polycall.exchange import (
-    ERROR_BYTES_MAX,
-    address,
-    error_from,
-    headers_for,
-    joined_headers,
-    prepare,
-)
+from polycall.exchange import ERROR_BYTES_MAX, error_from, prepare
 from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.catalogue.token_counts import (
@@ -47,6 +40,7 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON, Request
 from polycall.providers.dialects import DIALECTS
+from polycall.providers.places import address, headers_for, joined_headers
 from polycall.providers.provider import DialectName
 from polycall.translation.wire import request_reader
 from polycall.transport.base import Deadlines, HTTPRequest, send

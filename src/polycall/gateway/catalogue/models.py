@@ -18,13 +18,14 @@ from polycall._support import jsontext
 from polycall.config import Config
 from polycall.config.aliases import alias_for, is_pattern
 from polycall.errors import NotFoundError, PolycallError
-from polycall.exchange import address, check_weight, environment_key, headers_for
+from polycall.exchange import check_weight, environment_key
 from polycall.gateway.catalogue.provider_lists import ListedModel, read_list
 from polycall.gateway.routing.router import is_model_name, shown
 from polycall.ir import JSON
 from polycall.providers.credentials import credential_for
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.models import capabilities
+from polycall.providers.places import address, headers_for
 from polycall.providers.prices import price_of
 from polycall.providers.provider import Capabilities, Price, Provider
 from polycall.transport.base import Deadlines, HTTPRequest, Transport, send

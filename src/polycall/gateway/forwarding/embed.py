@@ -13,7 +13,7 @@ from polycall.embeddings.calls import WIRES, embed, native_url, post, wire_for
 from polycall.embeddings.cohere import rerank_answer, rerank_request, rerank_units
 from polycall.embeddings.types import EmbeddingRequest, Embeddings
 from polycall.errors import MalformedRequestError
-from polycall.exchange import BODY_BYTES_MAX, ERROR_BYTES_MAX, error_from, headers_for
+from polycall.exchange import BODY_BYTES_MAX, ERROR_BYTES_MAX, error_from
 from polycall.gateway.forwarding.routes import SideRoute
 from polycall.gateway.forwarding.side_requests import SideRequest
 from polycall.gateway.generation.attempts import AttemptRunner, WholeAnswer
@@ -23,6 +23,7 @@ from polycall.gateway.passthrough.request import Fields, read_fields
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON, Usage
 from polycall.providers.credentials import credential_for
+from polycall.providers.places import headers_for
 from polycall.transport.base import Deadlines, HTTPRequest, send
 
 _USAGE_BYTES_MAX = 64 * 1024

@@ -37,7 +37,7 @@ from polycall.exchange import (
     read_answer,
 )
 from polycall.gateway.generation.attempt import Attempt, blames_usage
-from polycall.gateway.generation.named_resources import check_named
+from polycall.gateway.generation.named_resources import check_named, may_name
 from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import for_client, report_failure
@@ -51,7 +51,7 @@ from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices, without_usage
 from polycall.ir import Event, Response, ResponseStart, Usage
 from polycall.providers.unframed import unframed
-from polycall.transport.base import Deadlines, HTTPResponse, Run, Take, push_to, send
+from polycall.transport.base import Deadlines, HTTPResponse, Run, Take, push_to, send, taken_whole
 
 T = TypeVar("T")
 
@@ -275,7 +275,8 @@ class AttemptRunner:
     async def _try(self, target: Target) -> WholeAnswer | StreamedAnswer:
         asked = self._client_request
         attempt = await asked.attempt(target, self._services)
-        attempt = await check_named(asked.owner_id, attempt, self._services)
+        if may_name(attempt):
+            attempt = await check_named(asked.owner_id, attempt, self._services)
         trace = self._gateway_request.trace
         if trace is not None:
             headers = trace.attempt(target.provider.name, target.model, attempt.http.headers)
@@ -406,8 +407,11 @@ class AttemptRunner:
             return WholeAnswer(
                 attempt.begun(), http, response, usage=response.usage, size_bytes=size_bytes
             )
-        body = await http.read(size_bytes_max=attempt.target.provider.whole_bytes_max)
-        await http.close()
+        bytes_max = attempt.target.provider.whole_bytes_max
+        body = taken_whole(http, bytes_max)
+        if body is None:
+            body = await http.read(size_bytes_max=bytes_max)
+            await http.close()
         found = (attempt.begun(), http, body)
         if len(body) < LONG_BYTES:
             return _looked_through(*found)

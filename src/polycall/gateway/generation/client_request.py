@@ -19,7 +19,7 @@ from polycall.errors import (
     MalformedRequestError,
     PolycallError,
 )
-from polycall.exchange import address, headers_for, joined_headers, prepare
+from polycall.exchange import prepare
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.catalogue.token_counts import estimate, estimate_text
 from polycall.gateway.generation.attempt import Attempt, refuse_losses, replays_reasoning
@@ -45,6 +45,7 @@ from polycall.profiles.corrections import has_quirks
 from polycall.providers.credentials import credential_for
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.hosting import enveloped
+from polycall.providers.places import address, headers_for, joined_headers
 from polycall.providers.provider import DialectName
 from polycall.translation.context_edits import FIELD as COMPACTING_FIELD
 from polycall.translation.context_edits import compacts_on_the_way

@@ -24,7 +24,7 @@ from polycall.gateway.generation.request_record import (
     storable_count,
 )
 from polycall.gateway.hosted.dispatch import HostedToolDispatch
-from polycall.gateway.http.bodies import read_body
+from polycall.gateway.http.bodies import read_body, usual_body
 from polycall.gateway.http.framers import InvokeFramer, PromptFramer
 from polycall.gateway.http.replies import drop_traceback, internal_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
@@ -142,7 +142,10 @@ class Generations:
     async def _read(self, endpoint: Endpoint, record: RequestRecord) -> ClientRequest:
         """What is asked.  Nothing but that holds the body afterwards."""
         gateway_request, owner = record.gateway_request, record.owner
-        body = await read_body(gateway_request, self._services.server, self._memory)
+        server = self._services.server
+        body = usual_body(gateway_request, server)
+        if body is None:
+            body = await read_body(gateway_request, server, self._memory)
         if self._contents.may_be_kept:
             name = endpoint.dialect.NAME
             gateway_request.content = self._contents.tap(owner.name, name, lambda: body)

@@ -80,6 +80,14 @@ _NAMES: dict[str, _Names] = {
 }
 
 
+def may_name(attempt: Attempt) -> bool:
+    """Whether the body may name something: `check_named` looks closer."""
+    names, fields = _NAMES.get(attempt.dialect.NAME), attempt.passed
+    if names is None or not attempt.http.body:
+        return False
+    return fields is None or fields.size >= LONG_BYTES or bool(fields.found_by(names.found_in))
+
+
 async def check_named(owner: str, attempt: Attempt, services: GatewayServices) -> Attempt:
     """Raise `NotFoundError` where the body names what another key has made; note what it names."""
     names = _NAMES.get(attempt.dialect.NAME)

@@ -18,7 +18,21 @@ _ENCODINGS = {
     b"x-gzip": 16 + zlib.MAX_WBITS,
     b"deflate": zlib.MAX_WBITS,
 }
+_LONG = str(LONG_BYTES).encode()  # a length with as many digits may be one
 _SLICE_BYTES = 1024 * 1024  # that are expanded before others have their turn
+
+
+def usual_body(gateway_request: GatewayRequest, server: Server) -> bytes | None:
+    """A short, plain body that has come with its headers; `None` for what `read_body` reads."""
+    headers = gateway_request.headers
+    if len(headers.get(b"content-length", _LONG)) >= len(_LONG) or b"content-encoding" in headers:
+        return None
+    body = gateway_request.take_body()
+    if body is not None:
+        gateway_request.body_is_unread = False
+        if len(body) > server.body_bytes_max:
+            raise _too_large(server.body_bytes_max, server)
+    return body
 
 
 async def read_body(

@@ -12,7 +12,15 @@ from typing import Self
 from urllib.parse import parse_qsl, quote
 
 from polycall._support.memo import Memo
-from polycall.transport.base import Deadlines, HTTPRequest, HTTPResponse, Take, Transport, push_to
+from polycall.transport.base import (
+    Deadlines,
+    HTTPRequest,
+    HTTPResponse,
+    Take,
+    Transport,
+    push_to,
+    taken_whole,
+)
 
 REDACTED = b"[redacted]"
 # A shorter one is not a key, and would tear holes into ordinary words.
@@ -128,6 +136,10 @@ class _RedactedResponse:
             left = take(rest)
             if left is not None:
                 await left
+
+    def take_whole(self, size_bytes_max: int) -> bytes | None:
+        data = taken_whole(self._http, size_bytes_max)
+        return None if data is None else self._redactor.whole(data)
 
     async def read(self, *, size_bytes_max: int) -> bytes:
         return self._redactor.whole(await self._http.read(size_bytes_max=size_bytes_max))

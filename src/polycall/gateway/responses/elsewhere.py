@@ -6,11 +6,12 @@ from typing import Any
 
 from polycall._support import jsontext
 from polycall.errors import ProtocolError
-from polycall.exchange import address, check_weight, headers_for
+from polycall.exchange import check_weight
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON
 from polycall.providers.credentials import credential_for
 from polycall.providers.dialects import DIALECTS
+from polycall.providers.places import address, headers_for
 from polycall.providers.provider import DialectName
 from polycall.transport.base import Deadlines, HTTPRequest, send
 

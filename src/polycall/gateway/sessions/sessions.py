@@ -21,7 +21,6 @@ from msgspec.structs import replace
 
 from polycall import errors
 from polycall._support import jsontext
-from polycall.exchange import address
 from polycall.gateway.accounts.keys import ANYBODY, Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.accounts.session_limits import SessionLimits
@@ -42,6 +41,7 @@ from polycall.gateway.sessions.relay import Relay
 from polycall.gateway.store import LedgerRow, Store
 from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
+from polycall.providers.places import address
 from polycall.translation.wire import Dialect
 from polycall.voices.capabilities import Voice, voice_at
 from polycall.voices.connection import ConnectionClosedError, WebSocket, connect_websocket
