@@ -83,9 +83,12 @@ _NAMES: dict[str, _Names] = {
 def may_name(attempt: Attempt) -> bool:
     """Whether the body may name something: `check_named` looks closer."""
     names, fields = _NAMES.get(attempt.dialect.NAME), attempt.passed
-    if names is None or not attempt.http.body:
+    body = attempt.http.body
+    if names is None or not body:
         return False
-    return fields is None or fields.size >= LONG_BYTES or bool(fields.found_by(names.found_in))
+    if fields is None:
+        return len(body) >= LONG_BYTES or names.has_ids or names.may_stand_in(body)
+    return fields.size >= LONG_BYTES or bool(fields.found_by(names.found_in))
 
 
 async def check_named(owner: str, attempt: Attempt, services: GatewayServices) -> Attempt:

@@ -137,4 +137,5 @@ class WorkerSlot:
 
     def _publish(self) -> None:
         self.shared_metrics.publish(self.number, pack(self._snapshot()))
-        self._timer = asyncio.get_running_loop().call_later(PUBLISH_S, self._publish)
+        if self.shared_metrics.slots > 1:  # else nobody reads it
+            self._timer = asyncio.get_running_loop().call_later(PUBLISH_S, self._publish)
