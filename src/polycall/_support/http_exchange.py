@@ -233,13 +233,14 @@ class HttpExchange:
             lines.append(b"connection: close")
         if self._is_chunked:
             lines.append(b"transfer-encoding: chunked")
-        said = b"".join(lines)
-        if len(said.translate(None, _NOT_IN_VALUES)) < len(said):
-            _refuse_values(headers)
         lines.append(b"\r\n")
+        held = b"\r\n".join(lines)
+        # Each line has an end of two control characters, and nothing else has any.
+        if len(held.translate(None, _NOT_IN_VALUES)) != len(held) - 2 * len(lines):
+            _refuse_values(headers)
         self.is_started = True
         self.expects_continue = False
-        self._held = b"\r\n".join(lines)
+        self._held = held
 
     def _is_said(self, framing: bytes, value: bytes) -> bool:
         """Whether a header of the application's that frames the answer is sent as it is."""

@@ -357,14 +357,15 @@ class Fields:
         if self._said is not None:
             return self._said
         body: dict[str, Any] = {}
+        decode, apart = jsontext.decode, _READ_APART
         for name, raw in self._raw.items():
-            tools = self._known_tools() if name == "tools" else None
-            if tools is not None:
-                body[name] = tools.decoded()
-            elif read_messages is not None and name in _MESSAGES:
-                body[name] = read_messages(raw)
+            if name not in apart:
+                body[name] = decode(raw)
+            elif name == "tools":
+                tools = self._known_tools()
+                body[name] = decode(raw) if tools is None else tools.decoded()
             else:
-                body[name] = jsontext.decode(raw)
+                body[name] = decode(raw) if read_messages is None else read_messages(raw)
         return body
 
     def with_values(self, values: dict[str, Any]) -> bytes:
@@ -435,6 +436,7 @@ _NAMELESS = frozenset(
         *("stop", "seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"),
     }
 )
+_READ_APART = _MESSAGES | {"tools"}
 SETTING_BYTES_MAX = 1024 * 1024
 # Fields with what a model reads.
 _CONTENT = _MESSAGES | {
