@@ -21,6 +21,7 @@ from polycall.gateway.processes.heavy_work import LONG_BYTES
 from polycall.gateway.services import GatewayServices
 
 _NAMED_MAX = 5000
+_SHORT_BYTES = 8 * 1024  # of a longer body much was looked through for an earlier request
 _PIECE_BYTES = 256 * 1024
 _NAME_BYTES_MAX = 64  # of a name with its quotes
 # A letter of a name, or a sign of an id, may be one.
@@ -87,7 +88,7 @@ def may_name(attempt: Attempt) -> bool:
     if names is None or not body:
         return False
     if fields is None:
-        return len(body) >= LONG_BYTES or names.has_ids or names.may_stand_in(body)
+        return len(body) > _SHORT_BYTES or names.has_ids or names.may_stand_in(body)
     return fields.size >= LONG_BYTES or bool(fields.found_by(names.found_in))
 
 
