@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.socket_doors import VOICES
 
+Answer = bytes | Callable[[bytes], bytes]  # or what makes it of a request's body
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 EVENTS = CHUNKED.replace(b"OK\r\n", b"OK\r\ncontent-type: text/event-stream\r\n")
 BOMB = gzip.compress(b" " * 300_000_000, 9)
@@ -84,7 +85,7 @@ class Upstream:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._long = long_answers()
         self.answers: dict[str, Callable[[], bytes]] = {}  # by the name of the model
-        self.paths: dict[str, bytes] = {}  # by what the path begins with
+        self.paths: dict[str, Answer] = {}  # by what the path begins with
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -103,7 +104,7 @@ class Upstream:
                 path = head[""].split()[1]
                 made = next((self.paths[each] for each in self.paths if path.startswith(each)), b"")
                 if made:
-                    peer.sendall(made)
+                    peer.sendall(made if isinstance(made, bytes) else made(data))
                     continue
                 body = json.loads(data)
                 asked = _named_in(path) or body["model"]

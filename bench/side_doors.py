@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
+
+from bench import mcp_doors
+from bench.mcp_doors import Answer
 
 DOCUMENT_BYTES, ANSWER_BYTES, BODY_BYTES = 12_000_000, 4_000_000, 15_000_000
 LIST_BYTES = 8_000_000
@@ -36,7 +39,7 @@ class SideDoor(NamedTuple):
 
     name: str
     requests: Callable[[], list[bytes]]
-    answers: dict[str, Callable[[], bytes]]
+    answers: Mapping[str, Callable[[], Answer]]
 
 
 def _request(
@@ -168,7 +171,7 @@ def config(root: str, runtime: str = "auto") -> str:
             f'[mcp.{name}]\nopenapi = "{root}/documents/{where}"\naddress = "{root}/api"\n'
             'ask_for = "nothing"\n'
         )
-    return "".join(made)
+    return "".join(made) + mcp_doors.config(root)
 
 
 def _rpc(method: str, path: str, params: dict[str, Any]) -> bytes:
@@ -240,6 +243,18 @@ def _openapi_doors() -> Iterator[SideDoor]:
             lambda value=value: [_calling("api_post", {"body": value})] * ROUNDS,
             {**document, "/api/post": lambda: _json(b"1")},
         )
+
+
+def _server_doors() -> Iterator[SideDoor]:
+    for kind, server in mcp_doors.calls().items():
+        yield SideDoor(
+            f"MCP server: {kind}",
+            lambda: [_calling("far_t", {}, "/mcp/far")] * ROUNDS,
+            {"/far": server},
+        )
+    for (kind, server), names in zip(mcp_doors.lists().items(), mcp_doors.names(), strict=True):
+        path = f"/{names[0].partition('-')[0]}"
+        yield SideDoor(f"MCP server lists {kind}", partial(_listing, names), {path: server})
 
 
 def _listing(names: list[str]) -> list[bytes]:
@@ -471,6 +486,7 @@ _CHAT = b'{"model":"up/good","max_tokens":9,"messages":[{"role":"user","content"
 def side_doors(admin_key: str) -> Iterator[SideDoor]:
     """All of them; the key is an administrator's."""
     yield from _openapi_doors()
+    yield from _server_doors()
     yield from program_doors()
     yield from _resource_doors()
     yield from _passed_doors()

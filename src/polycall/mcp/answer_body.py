@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -14,7 +13,7 @@ from polycall._support import jsontext
 from polycall._support.json_weight import HeavyJSONError, PieceWeight
 
 # Of a JSON body, or of one event: the protocol's library takes three times as much to read it.
-ANSWER_BYTES_MAX = 16 * 1024 * 1024
+ANSWER_BYTES_MAX = 8 * 1024 * 1024
 
 
 class _Envelope(msgspec.Struct):
@@ -58,22 +57,24 @@ class BoundedBody(httpx2.AsyncByteStream):
             yield piece
 
     async def _whole(self) -> AsyncIterator[bytes]:
-        size, weight, pieces = 0, PieceWeight(of_events=False), deque[bytes]()
+        size, weight, pieces = 0, PieceWeight(of_events=False), list[bytes]()
         async for piece in self._body:
             size += len(piece)
             if size > ANSWER_BYTES_MAX:
-                pieces = deque([self._error(f"the answer is over {ANSWER_BYTES_MAX} bytes")])
+                pieces = [self._error(f"the answer is over {ANSWER_BYTES_MAX} bytes")]
                 break
             try:
                 weight.feed(piece)
             except HeavyJSONError as error:
-                pieces = deque([self._error(f"the answer is too heavy: {error}")])
+                pieces = [self._error(f"the answer is too heavy: {error}")]
                 break
             pieces.append(piece)
-        if self._is_answer and self._is_another(b"".join(pieces)):
-            pieces = deque([self._error("the answer has another id than its request, or none")])
-        while pieces:
-            yield pieces.popleft()
+        data = b"".join(pieces)
+        pieces.clear()
+        if self._is_answer and self._is_another(data):
+            data = self._error("the answer has another id than its request, or none")
+        if data:
+            yield data  # in one piece, of which the library makes no copy
 
     def _is_another(self, answer: bytes) -> bool:
         """Whether it is some message, and no answer to this request."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("polycall.mcp")
 
-LINE_BYTES_MAX = 16 * 1024 * 1024  # of one message, as over HTTP
+LINE_BYTES_MAX = 8 * 1024 * 1024  # of one message, as over HTTP
 _HEAD = 300
 _ID = rb'"id"\s*:\s*(\d{1,18}|"[^"\\]{1,100}")\s*'
 _ANSWERS = re.compile(

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 import mcp_types as types
 from msgspec.structs import replace
 
-from polycall._support import jsontext
 from polycall.errors import PolycallError, RateLimitError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.mcp.result_bounds import bounded, bounded_raw, is_longer
 from polycall.gateway.observability.attempt_report import words_of
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.store import LedgerRow, Store
@@ -316,8 +316,10 @@ class ToolCalls:
         result = bounded(replace(result, content=content), settings.result_bytes_max)
         raw, scope.raw = scope.raw, None
         if raw is not None and raw.is_error == result.is_error:
-            cleaned = _linked(_clean_raw(raw, secrets), scope.links)
-            served = _bounded_raw(cleaned, settings.result_bytes_max)
+            served = None
+            if not is_longer(raw, settings.result_bytes_max):  # else it has no more copies
+                cleaned = _linked(_clean_raw(raw, secrets), scope.links)
+                served = bounded_raw(cleaned, settings.result_bytes_max)
             if served is not None:
                 return Outcome(result, served)
             # What is cut fits no schema any more: it goes as a failure, with its beginning.
@@ -458,41 +460,3 @@ def _linked(result: types.CallToolResult, start: str) -> types.CallToolResult:
         if not place.uri.startswith(("https://", "http://")):
             place.uri = start + place.uri
     return result
-
-
-def _bounded_raw(raw: types.CallToolResult, bytes_max: int) -> types.CallToolResult | None:
-    """The result; `None` where it is larger than allowed."""
-    size = len(raw.model_dump_json(by_alias=True, exclude_none=True))
-    return raw if size <= bytes_max else None
-
-
-def bounded(result: ToolResult, bytes_max: int) -> ToolResult:
-    """The result within a bound; what was left out is said in it."""
-    left = bytes_max
-    content: list[Text | Media | Opaque] = []
-    dropped = 0
-    for part in result.content:
-        size = _size(part)
-        if size <= left:
-            content.append(part)
-            left -= size
-        elif isinstance(part, Text):
-            kept = part.text.encode("utf-8", "replace")[:left].decode("utf-8", "ignore")
-            note = f"\n... (cut: {size:,} bytes in all, at most {bytes_max:,} are passed on)"
-            content.append(replace(part, text=kept + note))
-            left = 0
-        else:
-            dropped += 1
-    if dropped:
-        content.append(Text(f"({dropped} parts were left out: larger than {bytes_max:,} bytes)"))
-    return replace(result, content=content)
-
-
-def _size(part: Text | Media | Opaque) -> int:
-    match part:
-        case Text():
-            return len(part.text.encode("utf-8", "surrogatepass"))
-        case Media():
-            return len(part.data) + len(part.text) + len(part.url)
-        case Opaque():
-            return len(jsontext.encode_bytes(part.data))

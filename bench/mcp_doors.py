@@ -1,0 +1,117 @@
+"""MCP servers for `bench.side_doors` whose answers come to their end, and are large."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+ROUNDS = 3  # a list is read once: each round has a server of its own
+Answer = bytes | Callable[[bytes], bytes]
+_SIZES = {"usual": 3_900_000, "long": 7_900_000}
+_JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+_TAKEN = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
+_NO_STREAM = b"HTTP/1.1 405 No\r\ncontent-length: 0\r\n\r\n"
+_TOOL: dict[str, Any] = {"name": "t", "inputSchema": {"type": "object"}}
+_KNOWN: dict[str, Any] = {
+    "initialize": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {"tools": {}, "resources": {}, "prompts": {}},
+        "serverInfo": {"name": "x", "version": "1"},
+    },
+    "tools/list": {"tools": [_TOOL]},
+    "resources/list": {"resources": []},
+    "resources/templates/list": {"resourceTemplates": []},
+    "prompts/list": {"prompts": []},
+    "ping": {},
+}
+
+
+def _server(method: str, make: Callable[[], bytes]) -> Answer:
+    """One that answers this method so, and others as a small server does."""
+    made = make()
+
+    def answer(data: bytes) -> bytes:
+        if not data:
+            return _NO_STREAM
+        body = json.loads(data)
+        if "id" not in body:
+            return _TAKEN
+        head = b'{"jsonrpc":"2.0","id":%b,' % json.dumps(body["id"]).encode()
+        known = _KNOWN.get(body["method"])
+        result = made if body["method"] == method else json.dumps(known).encode()
+        said = b'"result":' + result if known or body["method"] == method else _UNKNOWN
+        whole = b"".join((head, said, b"}"))
+        return _JSON % (len(whole), whole)
+
+    return answer
+
+
+_UNKNOWN = b'"error":{"code":-32601,"message":"no such method"}'
+
+
+def _text(size: int) -> bytes:
+    return b'{"content":[{"type":"text","text":"%b"}]}' % (b"x" * size)
+
+
+def _many(part: bytes, size: int) -> bytes:
+    return (part * (size // len(part))).rstrip(b",")
+
+
+def _results(size: int) -> dict[str, Callable[[], bytes]]:
+    inside = b'{"content":[],"structuredContent":{"a":%b}}'
+    return {
+        "a text": lambda: _text(size),
+        "a picture": lambda: (
+            b'{"content":[{"type":"image","mimeType":"image/png","data":"%b"}]}' % (b"A" * size)
+        ),
+        "many texts": lambda: (
+            b'{"content":[%b]}' % _many(b'{"type":"text","text":"x"},', size // 5)
+        ),
+        "a structured text": lambda: inside % b'"%b"' % (b"x" * size),
+        "structured numbers": lambda: inside % b"[%b]" % _many(b"100001,", size // 5),
+        "structured objects": lambda: inside % b"[%b]" % _many(b'{"a":1},', size // 20),
+    }
+
+
+def calls() -> dict[str, Callable[[], Answer]]:
+    """What servers answer to a call."""
+    return {
+        f"a {length} answer: {kind}": partial(_server, "tools/call", make)
+        for length, size in _SIZES.items()
+        for kind, make in _results(size).items()
+    }
+
+
+def lists() -> dict[str, Callable[[], Answer]]:
+    """What they list."""
+    tool = b'{"name":"t%x","description":"d","inputSchema":{"type":"object"}}'
+    long = b'{"name":"t","description":"%b","inputSchema":{"type":"object"}}'
+    made: dict[str, Callable[[], bytes]] = {
+        "many tools": lambda: b",".join(tool % n for n in range(9_000)),
+        "too many tools": lambda: b",".join(tool % n for n in range(90_000)),
+        "a long description": lambda: long % (b"x" * 7_900_000),
+        "long descriptions": lambda: b",".join(
+            long.replace(b'"t"', b'"t%d"' % n) % (b"x" * 60_000) for n in range(200)
+        ),
+    }
+    return {
+        kind: partial(_server, "tools/list", lambda make=make: b'{"tools":[%b]}' % make())
+        for kind, make in made.items()
+    }
+
+
+def names() -> list[list[str]]:
+    """Servers, one for each round, of each list."""
+    return [[f"far{place}-{number}" for number in range(ROUNDS)] for place in range(len(lists()))]
+
+
+def config(root: str) -> str:
+    """The servers: one for calls, and those of lists."""
+    made = ["far", *(name for each in names() for name in each)]
+    return "".join(
+        f'[mcp.{name}]\nurl = "{root}/{name.partition("-")[0]}"\nhandshake = true\n'
+        'ask_for = "nothing"\n'
+        for name in made
+    )
