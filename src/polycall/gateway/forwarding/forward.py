@@ -28,6 +28,7 @@ from polycall.gateway.forwarding.side_requests import SideRequest
 from polycall.gateway.generation.attempts import AttemptRunner, WholeAnswer
 from polycall.gateway.generation.client_request import Attempt
 from polycall.gateway.generation.named_resources import check_body
+from polycall.gateway.generation.output_bounds import candidates_max, output_tokens_max
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.request import Fields
 from polycall.gateway.routing.router import Target
@@ -63,13 +64,19 @@ class ForwardAsked(SideRequest):
         content_type: str = "",
     ) -> None:
         size = 0 if fields is None else len(fields.body)
-        super().__init__(model, size, output_tokens=0)
+        is_text = path == "/completions" and fields is not None
+        super().__init__(model, size, output_tokens=output_tokens_max(fields) if is_text else 0)
+        self._answers = _answers_to(fields) if is_text else 1
         self.path = path
         self.method = method
         self.fields = fields
         self.stream = stream
         self.content_type = content_type
         self.names_model = bool(model)
+
+    def candidates_max(self) -> int:
+        """How many texts are asked for; pictures and speech are counted when they are there."""
+        return self._answers
 
     def request_for(self, target: Target, provider_path: str) -> HTTPRequest:
         """What is sent to one target."""
@@ -90,6 +97,15 @@ class ForwardAsked(SideRequest):
             credential_for(target.provider, target.key),
             self.stream,
         )
+
+
+def _answers_to(fields: Fields) -> int:
+    """Of a completion: each of several prompts has its own."""
+    prompt: Any = fields.value("prompt")
+    prompts = 1
+    if isinstance(prompt, list) and not all(isinstance(each, int) for each in prompt):  # pyright: ignore[reportUnknownVariableType]
+        prompts = len(prompt)  # pyright: ignore[reportUnknownArgumentType]
+    return max(1, prompts) * candidates_max(fields)
 
 
 class ForwardRunner(AttemptRunner):

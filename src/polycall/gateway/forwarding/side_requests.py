@@ -15,7 +15,7 @@ _BYTES_PER_TOKEN = 4
 class SideRequest:
     """One request.  `size_bytes` is of its text, as far as there is one."""
 
-    def __init__(self, model: str, size_bytes: int, *, output_tokens: int = 0) -> None:
+    def __init__(self, model: str, size_bytes: int, *, output_tokens: int | None = 0) -> None:
         self.model = model
         self.streams = False
         self.owner_id = ""  # the key's, once it is known
@@ -37,7 +37,7 @@ class SideRequest:
         return ""
 
     def output_tokens_max(self) -> int | None:
-        """What is set aside for the answer."""
+        """What is set aside for the answer; `None` where the request does not say."""
         return self._output_tokens
 
     def candidates_max(self) -> int:
