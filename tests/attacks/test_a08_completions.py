@@ -1,14 +1,23 @@
 """A8: a completion reserves what it asks for, as any other generation does."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
+import json
+import random
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from polycall.gateway.forwarding.usage_watch import UsageWatch
 from tests.edge.test_doors import ask, serving
 from tests.edge.test_every_door import Nobody
+from tests.gateway.harness import Gateway
+from tests.origins import Handler
+from tests.origins import serving as vendor
 
 KEY = [(b"authorization", b"Bearer sk-poor-0123456789")]
 CONFIG = (
@@ -48,3 +57,100 @@ async def test_a_completion_within_the_budget_is_sent(tmp_path: Path, prompt: An
         body = {"model": "up/m", "prompt": prompt, "max_tokens": 16}
         status, _ = await ask(served, "POST", "/v1/completions", body, headers=KEY)
         assert status == 502  # nobody is there
+
+
+USED = {"prompt_tokens": 5, "completion_tokens": 50, "total_tokens": 55}
+COMPLETION = {"id": "c", "choices": [{"index": 0, "text": 'says "usage": {"prompt_tokens": 9}'}]}
+STREAMS: dict[str, tuple[list[Any], Any]] = {
+    "completions": (
+        [COMPLETION, {"id": "c", "choices": [], "usage": USED}],
+        USED,
+    ),
+    "pictures": (
+        [
+            {"type": "image_generation.partial_image", "b64_json": "A" * 300_000},
+            {
+                "type": "image_generation.completed",
+                "b64_json": "A" * 300_000,
+                "usage": {
+                    "input_tokens": 5,
+                    "input_tokens_details": {"image_tokens": 1, "text_tokens": 4},
+                    "output_tokens": 50,
+                    "total_tokens": 55,
+                },
+            },
+        ],
+        USED,
+    ),
+    "counted as it goes": (
+        [{**COMPLETION, "usage": {"prompt_tokens": 5, "completion_tokens": n}} for n in (1, 50)],
+        USED,
+    ),
+    "null until the end": ([{**COMPLETION, "usage": None}, {"usage": USED}], USED),
+    "none": ([COMPLETION], None),
+    "no object": ([{**COMPLETION, "usage": 7}, {"usage": []}, {"usage": "{"}], None),
+}
+
+
+def stream_of(events: list[Any], end: str) -> bytes:
+    return "".join(f"data: {json.dumps(each)}{end}{end}" for each in events).encode()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("case", STREAMS)
+def test_a08_the_usage_of_a_passed_stream_is_found_wherever_it_is_cut(case: str, end: str) -> None:
+    events, used = STREAMS[case]
+    data = stream_of(events, end)
+    source = random.Random(case)
+    for size in (1, 7, 64, 4096, len(data)):
+        watch = UsageWatch()
+        place = 0
+        while place < len(data):
+            step = source.randrange(1, size + 1) if len(data) < 20_000 else max(size, 4096)
+            watch.feed(data[place : place + step])
+            place += step
+        watch.close()
+        found = watch.usage
+        expected = (0, 0) if used is None else (5, 50)
+        assert (found.input_tokens, found.output_tokens) == expected
+        assert found.is_reported == (used is not None)
+
+
+@pytest.mark.parametrize(
+    "piece", [b'"usage":{', b'{"usage":{"a":[{},{},{},', b'"usage":{}}', b"}" * 4000, b'"usage" : ']
+)
+def test_a08_a_hostile_stream_takes_little_of_the_processor(piece: bytes) -> None:
+    watch = UsageWatch()
+    chunk = (piece * (65536 // len(piece) + 1))[:65536]
+    began = time.process_time()
+    for _ in range(64):
+        watch.feed(chunk)
+    watch.feed(b"\n")
+    assert time.process_time() - began < 3
+    assert len(watch._rest) <= 2 * 65536
+
+
+class Vendor(Handler):
+    def do_POST(self) -> None:
+        body = json.loads(self.read())
+        events, _ = STREAMS[body["prompt"]]
+        self.answer(stream_of(events, "\n"), kind="text/event-stream")
+
+
+def test_a08_what_a_stream_beside_the_chat_used_is_paid(tmp_path: Path) -> None:
+    with vendor(Vendor) as url:
+        config = CONFIG.replace("http://127.0.0.1:9", url).replace(
+            "budget_usd = 0.01", "budget_usd = 1"
+        )
+        gateway = Gateway(tmp_path, config).start()
+        headers = {"authorization": "Bearer sk-poor-0123456789"}
+        for path, prompt in (
+            ("/v1/completions", "completions"),
+            ("/v1/images/generations", "pictures"),
+        ):
+            body = {"model": "up/m", "prompt": prompt, "stream": True, "max_tokens": 100}
+            answer = gateway.request("POST", path, body, key=None, headers=headers)
+            assert answer.content == stream_of(STREAMS[prompt][0], "\n")
+        rows = gateway.ledger(2)
+        gateway.stop()
+    assert [row["cost_usd"] for row in rows] == ["0.000505"] * 2

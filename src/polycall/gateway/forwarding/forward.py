@@ -25,6 +25,7 @@ from polycall.gateway.forwarding.multipart import (
     boundary_of,
 )
 from polycall.gateway.forwarding.side_requests import SideRequest
+from polycall.gateway.forwarding.usage_watch import UsageWatch
 from polycall.gateway.generation.attempts import AttemptRunner, WholeAnswer
 from polycall.gateway.generation.client_request import Attempt
 from polycall.gateway.generation.named_resources import check_body
@@ -64,9 +65,10 @@ class ForwardAsked(SideRequest):
         content_type: str = "",
     ) -> None:
         size = 0 if fields is None else len(fields.body)
-        is_text = path == "/completions" and fields is not None
-        super().__init__(model, size, output_tokens=output_tokens_max(fields) if is_text else 0)
-        self._answers = _answers_to(fields) if is_text else 1
+        text = fields if path == "/completions" else None
+        tokens = 0 if text is None else output_tokens_max(text)
+        super().__init__(model, size, output_tokens=tokens)
+        self._answers = 1 if text is None else _answers_to(text)
         self.path = path
         self.method = method
         self.fields = fields
@@ -269,15 +271,19 @@ def passed_headers(http: HTTPResponse) -> list[tuple[bytes, bytes]]:
     ]
 
 
-async def pass_on(http: HTTPResponse, gateway_request: GatewayRequest) -> None:
-    """Send the body as it comes, and end it."""
+async def pass_on(http: HTTPResponse, gateway_request: GatewayRequest, watch: UsageWatch) -> None:
+    """Send the body as it comes, and end it; `watch` sees a stream of events."""
+    is_stream = http.headers.get("content-type", "").startswith("text/event-stream")
 
     def take(chunk: bytes) -> Awaitable[None] | None:
         gateway_request.heard_at = time.monotonic()
+        if is_stream:
+            watch.feed(chunk)
         return gateway_request.push_body(chunk)
 
     try:
         await push_to(http, take)
+        watch.close()
         await gateway_request.send_body(b"")
     finally:
         await http.close()

@@ -20,6 +20,7 @@ from polycall.gateway.forwarding.forward import ForwardAsked, ForwardRunner
 from polycall.gateway.forwarding.multipart import Upload
 from polycall.gateway.forwarding.routes import SideRoute
 from polycall.gateway.forwarding.side_requests import SideRequest
+from polycall.gateway.forwarding.usage_watch import UsageWatch
 from polycall.gateway.generation.attempts import AttemptRunner, WholeAnswer
 from polycall.gateway.generation.generations import Generations, check_allowed
 from polycall.gateway.generation.request_record import RequestRecord
@@ -181,7 +182,11 @@ class Forwarding:
         gateway_request = record.gateway_request
         headers = base_headers(gateway_request, answer.attempt.target.name, [])
         await gateway_request.send_start(200, [*forward.passed_headers(http), *headers])
-        await forward.pass_on(http, gateway_request)
+        watch = UsageWatch()
+        try:
+            await forward.pass_on(http, gateway_request, watch)
+        finally:
+            record.account.usage = watch.usage
 
     async def _of_owner(
         self, owner: Owner, provider: str, asked: ForwardAsked, data: bytes, found: Any
