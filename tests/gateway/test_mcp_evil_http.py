@@ -17,7 +17,7 @@ WORDS = {
     "schema-in-doubling": "there is no tool",
     "schema-out-doubling": "there is no tool",
     "schema-out-regex": "does not fit its output schema",
-    "schema-out-deeper": "cannot be checked by its output schema",
+    "schema-out-deeper": "cannot be checked: the schema leads",
     "requires-state": "more than 10 rounds",
     "task-id-long": "the id of a task has 1,000,000 characters",
     "delete-never": "fine",

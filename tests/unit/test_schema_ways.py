@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import pytest
 
-from polycall.errors import ToolDefinitionError
+from polycall._support import jsontext
+from polycall.errors import ArgumentsError, ToolDefinitionError
 from polycall.ir import JSON
 from polycall.schema.ways import LOOKS_MAX, Ways
-from polycall.tools.validate import SchemaChecker
+from polycall.tools.mending import Mending
+from polycall.tools.validate import SchemaChecker, check_arguments
 
 OBJECT: JSON = {"type": "object"}
 
@@ -78,17 +79,63 @@ def test_a_ring_that_is_looked_at_once_is_checked(keyword: str) -> None:
     assert SchemaChecker(schema, label="t").problems({})
 
 
-def test_what_is_too_much_for_a_deep_value_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_too_much_for_a_deep_value_alone() -> None:
     ways = Ways(deeper(60))
     assert ways.are_few(nested(10))
     assert not ways.are_few(nested(40))
     checker = SchemaChecker(deeper(60), label="t")
     assert checker.problems(nested(1)) == []
-    with caplog.at_level(logging.WARNING):
-        assert checker.problems(nested(60)) == []
-    assert caplog.messages == [
-        "a value is not checked against the schema of 't': that could take for ever"
+    (problem,) = checker.problems(nested(60))
+    assert problem.message.startswith("cannot be checked: ")
+
+
+FILTER: JSON = {
+    "anyOf": [
+        {"properties": {"and": {"items": {"$ref": "#/$defs/filter"}}}, "required": ["and"]},
+        {"properties": {"or": {"items": {"$ref": "#/$defs/filter"}}}, "required": ["or"]},
+        {"properties": {"not": {"$ref": "#/$defs/filter"}}, "required": ["not"]},
+        {"properties": {"field": {"type": "string"}, "eq": {}}, "required": ["field"]},
     ]
+}
+PAY: JSON = {
+    "$defs": {"filter": FILTER, "most": deeper(60)["$defs"]["a0"], **deeper(60)["$defs"]},
+    "type": "object",
+    "properties": {
+        "filter": {"$ref": "#/$defs/filter"},
+        "amount": {"maximum": 10},
+        "note": {},
+        "most": {"$ref": "#/$defs/most"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"note": nested(40)},
+        {"note": [nested(100)] * 50},
+        {"another": nested(140)},
+        {"filter": {"field": "a", "eq": nested(60)}},
+        {"filter": {"and": [{"not": {"field": f"f{n}", "eq": nested(30)}} for n in range(9)]}},
+        {"note": "x" * 100, "most": nested(8)},
+        {"most": nested(100)},
+    ],
+    ids=["note", "notes", "another", "filter", "filters", "shallow", "everywhere"],
+)
+def test_no_part_of_the_arguments_keeps_the_rest_from_being_checked(more: JSON) -> None:
+    """A model could else send what it likes, where it nests deeply what nobody looks at."""
+    schema = SchemaChecker(PAY, label="pay")
+    for amount in (1_000_000_000, 10.5):
+        with pytest.raises(ArgumentsError):
+            check_arguments(
+                jsontext.encode({"amount": amount, **more}),
+                name="pay",
+                parameters=PAY,
+                checker=schema,
+                mending=Mending(PAY),
+            )
+    if "most" not in more or more["most"] != nested(100):
+        assert schema.problems({"amount": 10, **more}) == []
 
 
 def test_what_is_too_much_for_a_long_value_alone() -> None:

@@ -39,10 +39,8 @@ class Outputs:
         try:
             if name not in self._checkers:
                 self._checkers[name] = SchemaChecker(schema, label=name)
-            checker, data = self._checkers[name], result.structured_content
-            if not checker.is_bounded(data):
-                raise RuntimeError("its data cannot be checked by its output schema in any time")
-            problems = checker.problems(data)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            data = result.structured_content
+            problems = self._checkers[name].problems(data)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         except ToolDefinitionError as error:
             raise RuntimeError(f"its output schema is not valid: {error}") from None
         if problems:

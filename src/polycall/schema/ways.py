@@ -6,6 +6,7 @@ A schema of a kilobyte can keep a validator at work for years, and no validator 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from polycall._support import jsontext
@@ -19,10 +20,12 @@ from polycall.schema.walk import (
     as_array,
     as_object,
     children,
+    unescape_pointer,
 )
 
 LOOKS_MAX = 20_000_000  # of one check; a million take 30 ms at most
 _COUNTS_MAX = 50_000
+_PLACES_MAX = 10_000  # of one value; to look at so many takes tens of milliseconds
 _RINGS_MAX = 4
 # Keywords whose schemas look at the value itself; those of others look at what is in it.
 _HERE = (
@@ -53,7 +56,10 @@ class Ways:
         if depth > NESTING_MAX:
             return False
         try:
-            return size * self._count(self._root, depth) <= LOOKS_MAX
+            # As if each value in it were as deep as the deepest; else by what is where.
+            if size * self._count(self._root, depth) <= LOOKS_MAX:
+                return True
+            return _Looks(self._references).at(self._root, value) <= LOOKS_MAX
         except (SchemaError, RecursionError):
             return False
 
@@ -82,6 +88,53 @@ class Ways:
         self._open.discard(key)
         self._counts[key] = count
         return count
+
+
+class _Looks:
+    """How often the schemas of one look at a value and at what is in it, place by place."""
+
+    def __init__(self, references: References) -> None:
+        self._references = references
+        self._counts: dict[tuple[int, int], int] = {}
+        self._open: set[tuple[int, int]] = set()
+        self._rings: Counter[int] = Counter()  # by value
+
+    def at(self, node: JSON, value: Any) -> int:
+        """As many as that; over `LOOKS_MAX` where it was not counted to the end."""
+        key = (id(node), id(value))
+        if key in self._open:
+            self._rings[id(value)] += 1
+            return 1 if self._rings[id(value)] <= _RINGS_MAX else LOOKS_MAX + 1
+        if key in self._counts:
+            return self._counts[key]
+        if len(self._counts) >= _PLACES_MAX:
+            return LOOKS_MAX + 1
+        self._open.add(key)
+        count = 1
+        for child, inner in self._looked_at(node, value):
+            count += self.at(child, inner)
+            if count > LOOKS_MAX:
+                break
+        self._open.discard(key)
+        self._counts[key] = count
+        return count
+
+    def _looked_at(self, node: JSON, value: Any) -> Iterator[tuple[JSON, Any]]:
+        for reference in (node.get(each) for each in REFERENCE_KEYS):
+            if isinstance(reference, str):
+                yield self._references.target(reference), value
+        table = as_object(value)
+        for pointer, child in children(node):
+            keyword, _, name = pointer.partition("/")
+            if pointer.startswith(_HERE):
+                yield child, value
+            elif keyword == "properties":
+                name = unescape_pointer(name)
+                if table is not None and name in table:
+                    yield child, table[name]
+            elif not pointer.startswith(_DEFINITIONS):
+                for inner in table.values() if table is not None else as_array(value) or ():
+                    yield child, inner
 
 
 def _measured(value: Any) -> tuple[int, int]:

@@ -6,7 +6,6 @@ refused with words that the model can act on.  Truncated or ambiguous arguments 
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import jsonschema_rs
@@ -21,8 +20,10 @@ from polycall.tools.mending import Mending
 from polycall.tools.problems import Checker, Problem, explain, truncated
 from polycall.tools.relaxed import CutOffError, read_relaxed
 
-logger = logging.getLogger("polycall.tools")
-
+_UNBOUNDED = (
+    "cannot be checked: the schema leads to what is in it by more ways than can be followed; nest "
+    "it less deeply, or make it shorter"
+)
 _EMPTY_SPELLINGS = ("", "null", '""', "''", "None")
 
 
@@ -40,7 +41,6 @@ class SchemaChecker:
 
     def __init__(self, schema: JSON, *, label: str) -> None:
         self._schema = schema
-        self._label = label
         self._ways = ways_of(schema)
         try:
             self._validator = jsonschema_rs.validator_for(schema, offline=True)
@@ -57,12 +57,10 @@ class SchemaChecker:
         return _schema_checker, (self._schema,)
 
     def problems(self, arguments: JSON) -> list[Problem]:
-        """What is wrong with the arguments; nothing where they fit, or none could tell."""
-        found: list[Problem] = []
+        """What is wrong with the arguments, or that nobody could tell; nothing where they fit."""
         if not self.is_bounded(arguments):
-            words = "a value is not checked against the schema of %r: that could take for ever"
-            logger.warning(words, self._label)
-            return found
+            return [Problem((), _UNBOUNDED, has_value=False)]
+        found: list[Problem] = []
         for error in self._validator.iter_errors(arguments):
             path = tuple(error.instance_path)
             kind = error.kind
