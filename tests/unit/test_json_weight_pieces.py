@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 
 import pytest
 
@@ -68,3 +69,38 @@ def test_an_events_end_in_pieces_ends_its_weight(
         weight.feed(stream[place : place + size])
     with pytest.raises(HeavyJSONError):
         weight.feed((b"data: [[]]" + end) * 6)
+
+
+PIECES = {
+    "short texts": b'{"a":"b"},' * 6_000,
+    "escaped texts": rb'"\"\\",' * 8_000,
+    "numbers": b"1," * 30_000,
+    "a text": b'"' + b"x" * 60_000 + b'",',
+}
+
+
+@pytest.mark.parametrize("case", PIECES)
+def test_a_piece_takes_few_steps_whatever_is_in_it(case: str) -> None:
+    weight, steps = PieceWeight(), 0
+    weight.feed(b"[")
+
+    def step(_frame: object, event: str, _argument: object) -> None:
+        nonlocal steps
+        steps += event in ("call", "c_call")
+
+    sys.setprofile(step)
+    try:
+        weight.feed(PIECES[case])
+    finally:
+        sys.setprofile(None)
+    assert steps < 40
+
+
+@pytest.mark.parametrize(("objects_max", "values_max"), [(9, 1_000), (1_000, 9)])
+def test_a_weight_has_the_bounds_that_it_was_given(objects_max: int, values_max: int) -> None:
+    weight = PieceWeight(objects_max=objects_max, values_max=values_max)
+    weight.feed(b'[{},"{}{}{},,,,,,,,,",{},1,2,3,{},')
+    with pytest.raises(
+        HeavyJSONError, match=f"more than {objects_max} lists and objects or {values_max}"
+    ):
+        weight.feed(b"{},[{},{},{},[]],{},")

@@ -203,8 +203,16 @@ def check_weight(
 class PieceWeight:
     """Counts the values of JSON as its bytes come; of a stream of events, the data of each one."""
 
-    def __init__(self, *, of_events: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        of_events: bool = False,
+        objects_max: int | None = None,
+        values_max: int | None = None,
+    ) -> None:
         self._of_events = of_events
+        self._objects_max = objects_max or OBJECTS_MAX
+        self._values_max = values_max or VALUES_MAX
         self._is_text = False
         self._held = b""  # the beginning of an escape
         self._containers = self._values = 0
@@ -251,12 +259,13 @@ class PieceWeight:
                     return
                 place, self._is_text = found.end(), False
                 continue
-            end = data.find(b'"', place)
-            end = len(data) if end < 0 else end
-            self._containers += data.count(b"[", place, end) + data.count(b"{", place, end)
-            self._values += data.count(b",", place, end)
-            if self._containers > OBJECTS_MAX or self._values > VALUES_MAX:
-                raise HeavyJSONError(_TOO_MANY.format(OBJECTS_MAX, VALUES_MAX))
+            found = _WHOLE.match(data, place)  # texts that are whole, and what is between them
+            end = place if found is None else found.end()
+            between = _TEXT.sub(b"", data[place:end])
+            self._containers += between.count(b"[") + between.count(b"{")
+            self._values += between.count(b",")
+            if self._containers > self._objects_max or self._values > self._values_max:
+                raise HeavyJSONError(_TOO_MANY.format(self._objects_max, self._values_max))
             self._is_text, place = end < len(data), end + 1
 
 

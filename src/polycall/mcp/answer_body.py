@@ -14,6 +14,8 @@ from polycall._support.json_weight import HeavyJSONError, PieceWeight
 
 # Of a JSON body, or of one event: the protocol's library takes three times as much to read it.
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
+# And it reads it in the loop, each value several times.
+OBJECTS_MAX, VALUES_MAX = 40_000, 250_000
 
 
 class _Envelope(msgspec.Struct):
@@ -21,6 +23,10 @@ class _Envelope(msgspec.Struct):
 
     id: int | str | None = None
     method: str | msgspec.UnsetType = msgspec.UNSET
+
+
+def _weight(*, of_events: bool) -> PieceWeight:
+    return PieceWeight(of_events=of_events, objects_max=OBJECTS_MAX, values_max=VALUES_MAX)
 
 
 class BoundedBody(httpx2.AsyncByteStream):
@@ -48,7 +54,7 @@ class BoundedBody(httpx2.AsyncByteStream):
         return self._events() if self._is_stream else self._whole()
 
     async def _events(self) -> AsyncIterator[bytes]:
-        weight = PieceWeight(of_events=True)
+        weight = _weight(of_events=True)
         async for piece in self._body:
             try:
                 weight.feed(piece)
@@ -57,7 +63,7 @@ class BoundedBody(httpx2.AsyncByteStream):
             yield piece
 
     async def _whole(self) -> AsyncIterator[bytes]:
-        size, weight, pieces = 0, PieceWeight(of_events=False), list[bytes]()
+        size, weight, pieces = 0, _weight(of_events=False), list[bytes]()
         async for piece in self._body:
             size += len(piece)
             if size > ANSWER_BYTES_MAX:

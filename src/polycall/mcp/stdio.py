@@ -20,6 +20,7 @@ from mcp.client import stdio
 from mcp.shared.message import SessionMessage
 
 from polycall._support.json_weight import check_weight
+from polycall.mcp.answer_body import OBJECTS_MAX, VALUES_MAX
 from polycall.mcp.watched_streams import Message
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ async def _write(process: ServerProcess, taken: MemoryObjectReceiveStream[Sessio
 
 def _message(line: bytes) -> Message:
     try:
-        check_weight(line)
+        check_weight(line, VALUES_MAX, OBJECTS_MAX)
         text = line.decode("utf-8", "replace")
         return SessionMessage(types.jsonrpc_message_adapter.validate_json(text, by_name=False))
     except ValueError as error:
