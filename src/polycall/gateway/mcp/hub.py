@@ -75,7 +75,7 @@ class Member:
         self.settings = settings
         self.at_once = asyncio.Semaphore(settings.calls_at_once)
         self.secrets = secrets_of(settings)
-        hide(self.secrets)  # whoever logs words of the server
+        hide(self.secrets)  # where words of the server are logged
         where = (settings.url, settings.command, settings.cwd)
         self.place = hashlib.sha256(jsontext.encode_bytes(where)).hexdigest()[:16]
         self.tools: dict[str, OfferedTool] = {}
