@@ -57,25 +57,26 @@ class SSEDecoder:
 
         One at a time, so that the events before a broken one are not lost with it.
         """
-        is_odd = b"\r" in chunk or self._after_cr or len(chunk) > LONG_BYTES
+        is_odd = self._after_cr or len(chunk) > LONG_BYTES
         if is_odd or (self._first and (self._pieces or chunk[:1] in b"\xef")):
             return self._lines(chunk)
         # Most servers write events with the same line ends, and most reads end with an event.
         self._first = False
+        gap = b"\r\n\r\n" if b"\r" in chunk else b"\n\n"
         if self._pieces or self._data or self._event:
-            return self._rest_and_blocks(chunk)
-        if chunk.endswith(b"\n\n"):
-            blocks = chunk[:-2].split(b"\n\n")
+            return self._rest_and_blocks(chunk, gap)
+        if chunk.endswith(gap):
+            blocks = chunk[: -len(gap)].split(gap)
             if len(blocks) == 1 and (frame := self._plain(blocks[0])) is not None:
                 return (frame,)
-            return self._blocks(blocks)
-        return self._rest_and_blocks(chunk)
+            return self._blocks(blocks, gap)
+        return self._rest_and_blocks(chunk, gap)
 
     @staticmethod
     def _plain(block: bytes) -> Frame | None:
         """The frame of a block that is one data line, or an event line before it."""
         name, _, line = block.rpartition(b"\n")
-        if line[:6] != b"data: ":
+        if line[:6] != b"data: " or b"\r" in block:
             return None
         try:
             if not name:
@@ -86,31 +87,28 @@ class SSEDecoder:
             pass  # said where lines are read
         return None
 
-    def _rest_and_blocks(self, chunk: bytes) -> Iterator[Frame]:
+    def _rest_and_blocks(self, chunk: bytes, gap: bytes) -> Iterator[Frame]:
         """The rest of an event that has begun, whole ones, and the beginning of another."""
         if self._pieces or self._data or self._event:
-            end = chunk.find(b"\n\n")
+            end = chunk.find(gap)
             if end < 0:
                 yield from self._lines(chunk)
                 return
-            yield from self._lines(chunk[: end + 2])
-            chunk = chunk[end + 2 :]
-        end = chunk.rfind(b"\n\n")
+            yield from self._lines(chunk[: end + len(gap)])
+            chunk = chunk[end + len(gap) :]
+        end = chunk.rfind(gap)
         if end >= 0:
-            yield from self._blocks(chunk[:end].split(b"\n\n"))
-            chunk = chunk[end + 2 :]
+            yield from self._blocks(chunk[:end].split(gap), gap)
+            chunk = chunk[end + len(gap) :]
         if chunk:
             yield from self._lines(chunk)
 
-    def _blocks(self, blocks: list[bytes]) -> Iterator[Frame]:
+    def _blocks(self, blocks: list[bytes], gap: bytes) -> Iterator[Frame]:
         for block in blocks:
             if (plain := self._plain(block)) is not None:
                 yield plain
-                continue
-            for line in block.split(b"\n"):
-                self._take_line(line)
-            if (frame := self._end_event()) is not None:
-                yield frame
+            else:
+                yield from self._lines(block + gap)
 
     def _lines(self, chunk: bytes) -> Iterator[Frame]:
         if self._after_cr and chunk[:1] == b"\n":

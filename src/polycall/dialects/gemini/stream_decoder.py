@@ -88,7 +88,7 @@ class _PlainPart(Struct, forbid_unknown_fields=True):
 
 class _PlainContent(Struct, forbid_unknown_fields=True):
     parts: list[_PlainPart]
-    role: Any = None
+    role: msgspec.Raw = msgspec.Raw()
 
 
 class _PlainCandidate(Struct, forbid_unknown_fields=True):
@@ -97,12 +97,15 @@ class _PlainCandidate(Struct, forbid_unknown_fields=True):
 
 
 class _PlainChunk(Struct, forbid_unknown_fields=True):
-    """A chunk that says nothing but more of a text, as most chunks of most streams do."""
+    """A chunk that says nothing but more of a text, as most chunks of most streams do.
+
+    What is asked of the latest chunk alone, or not at all, is not read.
+    """
 
     candidates: list[_PlainCandidate]
-    usageMetadata: Any = None  # noqa: N815 - the wire's name
-    modelVersion: Any = None  # noqa: N815
-    responseId: Any = None  # noqa: N815
+    usageMetadata: msgspec.Raw = msgspec.Raw()  # noqa: N815 - the wire's name
+    modelVersion: msgspec.Raw = msgspec.Raw()  # noqa: N815
+    responseId: msgspec.Raw = msgspec.Raw()  # noqa: N815
 
 
 _plain_decoder = msgspec.json.Decoder(_PlainChunk)
@@ -180,7 +183,11 @@ class _Answer:
         candidates = chunk.candidates
         if len(candidates) != 1 or len(parts := candidates[0].content.parts) != 1:
             return False
-        self._usage = chunk.usageMetadata or self._usage
+        usage = memoryview(chunk.usageMetadata)
+        if bytes(usage[:2]) == b'{"':
+            self._usage = chunk.usageMetadata
+        elif usage:
+            self._usage = jsontext.decode(usage) or self._usage
         self._had_candidate = True
         self._text(parts[0].text, is_thought=False)
         return True
@@ -214,6 +221,8 @@ class _Answer:
         """What the latest payload has reported."""
         wire, usage = self._read
         if wire is not self._usage:  # a whole answer tells it once, and it is asked for twice
+            if isinstance(self._usage, msgspec.Raw):
+                self._usage = jsontext.decode(memoryview(self._usage))
             usage = parse_usage(self._usage, "usageMetadata", reader)
             self._read = self._usage, usage
         return usage
