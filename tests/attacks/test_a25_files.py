@@ -242,6 +242,18 @@ def test_a25_the_deployment_fails_closed_and_keeps_no_capabilities() -> None:
         assert "no-new-privileges:true" in service["security_opt"], name
     counters = compose["services"]["gateway-1"]["environment"]["POLYCALL_COUNTERS"]
     assert "${VALKEY_PASSWORD:?" in counters
+    text = (DEPLOY / "compose.yaml").read_text()
+    wanted = set(re.findall(r"\$\{(\w+)", text))
+    assert len(wanted) >= 6
+    for each in re.findall(r"(?<!\$)\$(?:\{[^}]*\}|\w+)", text):
+        assert ":?" in each, f"{each} may be empty"
+    # Nothing that is wanted has a value that everybody knows.
+    assert re.findall(r"^(\w+)=$", (DEPLOY / "env.example").read_text(), re.MULTILINE) == list(
+        dict.fromkeys(re.findall(r"^(\w+)=", (DEPLOY / "env.example").read_text(), re.MULTILINE))
+    )
+    assert wanted <= set(
+        re.findall(r"^(\w+)=$", (DEPLOY / "env.example").read_text(), re.MULTILINE)
+    )
 
 
 def test_a25_the_image_is_installed_from_a_lock_with_hashes() -> None:
