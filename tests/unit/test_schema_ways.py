@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -158,3 +159,41 @@ def test_an_ordinary_schema_with_references_is_checked() -> None:
     }
     (problem,) = SchemaChecker(schema, label="t").problems({"a": "x", "b": 1})
     assert problem.path == ("b",)
+
+
+@pytest.mark.parametrize("schema", [doubling(600), deeper(60), {"$ref": "#/$defs/nobody"}])
+@pytest.mark.parametrize("value", [{}, nested(40), [1] * 9], ids=["empty", "deep", "long"])
+def test_a_schema_that_was_given_up_once_is_given_up_again(schema: JSON, value: Any) -> None:
+    ways = Ways(schema)
+    assert len({ways.are_few(value) for _ in range(7)}) == 1
+
+
+def test_checks_in_several_threads_at_once_count_the_same() -> None:
+    ways = Ways({"$ref": "#/$defs/a0", "$defs": all_of_each(8)})
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(ways.are_few, [nested(n % 9) for n in range(200)])) == {False}
+
+
+def wide(properties: int) -> JSON:
+    names = {f"p{n}": {"type": "string"} for n in range(properties)}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "properties": {**names, "amount": {"type": "integer", "maximum": 10}},
+        "additionalProperties": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("schema", "more"),
+    [
+        (wide(250), {"x": [0] * 90_000}),
+        ({**wide(250), "$defs": {"one": {"$ref": "#"}}}, {"x": [str(n) for n in range(90_000)]}),
+        ({**wide(9_000), "$defs": {"a": TREE}}, {f"x{n}": nested(n) for n in range(20)}),
+        ({**wide(10), "not": {"$ref": "#/$defs/a0"}, **deeper(60)}, {"x": [[[1]]] * 1_000}),
+    ],
+    ids=["no references", "long", "deeper and deeper", "many"],
+)
+def test_neither_width_nor_use_keeps_arguments_from_being_checked(schema: JSON, more: JSON) -> None:
+    checker = SchemaChecker(schema, label="pay")
+    for _ in range(9):
+        assert checker.problems({"amount": 99_999, **more})

@@ -5,9 +5,10 @@ A schema of a kilobyte can keep a validator at work for years, and no validator 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, TypeVar
 
 from polycall._support import jsontext
 from polycall.errors import SchemaError
@@ -23,9 +24,11 @@ from polycall.schema.walk import (
     unescape_pointer,
 )
 
+T = TypeVar("T")
+
 LOOKS_MAX = 20_000_000  # of one check; a million take 30 ms at most
 _COUNTS_MAX = 50_000
-_PLACES_MAX = 10_000  # of one value; to look at so many takes tens of milliseconds
+_PLACES_MAX = 20_000  # of one value, by different schemas; so many take 50 ms
 _RINGS_MAX = 4
 # Keywords whose schemas look at the value itself; those of others look at what is in it.
 _HERE = (
@@ -37,7 +40,8 @@ _DEFINITIONS = tuple(f"{key}/" for key in DEFINITION_KEYS)
 
 def ways_of(schema: JSON) -> Ways | None:
     """Of a schema with references; others are looked through once."""
-    return Ways(schema) if '"$' in jsontext.encode(schema) else None
+    text = jsontext.encode(schema)
+    return Ways(schema) if any(f'"{key}"' in text for key in REFERENCE_KEYS) else None
 
 
 class Ways:
@@ -47,67 +51,44 @@ class Ways:
         self._root = schema
         self._references = References(schema)
         self._counts: dict[tuple[int, int], int] = {}
-        self._open: set[tuple[int, int]] = set()
-        self._rings: Counter[int] = Counter()  # by depth
 
     def are_few(self, value: Any) -> bool:
         """Whether the value can be checked in bounded time."""
         depth, size = _measured(value)
         if depth > NESTING_MAX:
             return False
+        if len(self._counts) > _COUNTS_MAX // 2:
+            self._counts = {}
         try:
             # As if each value in it were as deep as the deepest; else by what is where.
-            if size * self._count(self._root, depth) <= LOOKS_MAX:
+            if size * _ByDepth(self._references, self._counts).at(self._root, depth) <= LOOKS_MAX:
                 return True
-            return _Looks(self._references).at(self._root, value) <= LOOKS_MAX
+            return _ByPlace(self._references).at(self._root, value) <= LOOKS_MAX
         except (SchemaError, RecursionError):
             return False
 
-    def _count(self, node: JSON, depth: int) -> int:
-        """How many schemas look at a value, and at what is in it, by different ways."""
-        key = (id(node), depth)
-        if key in self._open:  # a ring: validators look once more, and by each of several rings
-            self._rings[depth] += 1
-            return 1 if self._rings[depth] <= _RINGS_MAX else LOOKS_MAX + 1
-        if key in self._counts:
-            return self._counts[key]
-        if len(self._counts) >= _COUNTS_MAX:
-            return LOOKS_MAX + 1
-        self._open.add(key)
-        count = 1
-        for reference in (node.get(each) for each in REFERENCE_KEYS):
-            if isinstance(reference, str):
-                count += self._count(self._references.target(reference), depth)
-        for pointer, child in children(node):
-            is_here = pointer.startswith(_HERE)
-            if pointer.startswith(_DEFINITIONS) or (not is_here and depth == 0):
-                continue
-            count += self._count(child, depth if is_here else depth - 1)
-            if count > LOOKS_MAX:
-                break
-        self._open.discard(key)
-        self._counts[key] = count
-        return count
 
+class _Looks(ABC, Generic[T]):
+    """How many schemas look at a value, and at what is in it, by different ways: of one check."""
 
-class _Looks:
-    """How often the schemas of one look at a value and at what is in it, place by place."""
+    counts_max: int
 
-    def __init__(self, references: References) -> None:
+    def __init__(self, references: References, counts: dict[tuple[int, int], int]) -> None:
         self._references = references
-        self._counts: dict[tuple[int, int], int] = {}
+        self._counts = counts
         self._open: set[tuple[int, int]] = set()
-        self._rings: Counter[int] = Counter()  # by value
+        self._rings: Counter[int] = Counter()  # by place
 
-    def at(self, node: JSON, value: Any) -> int:
+    def at(self, node: JSON, value: T) -> int:
         """As many as that; over `LOOKS_MAX` where it was not counted to the end."""
-        key = (id(node), id(value))
-        if key in self._open:
-            self._rings[id(value)] += 1
-            return 1 if self._rings[id(value)] <= _RINGS_MAX else LOOKS_MAX + 1
+        place = self.place(value)
+        key = (id(node), place)
+        if key in self._open:  # a ring: validators look once more, and by each of several rings
+            self._rings[place] += 1
+            return 1 if self._rings[place] <= _RINGS_MAX else LOOKS_MAX + 1
         if key in self._counts:
             return self._counts[key]
-        if len(self._counts) >= _PLACES_MAX:
+        if len(self._counts) >= self.counts_max:
             return LOOKS_MAX + 1
         self._open.add(key)
         count = 1
@@ -119,22 +100,56 @@ class _Looks:
         self._counts[key] = count
         return count
 
-    def _looked_at(self, node: JSON, value: Any) -> Iterator[tuple[JSON, Any]]:
+    def _looked_at(self, node: JSON, value: T) -> Iterator[tuple[JSON, T]]:
         for reference in (node.get(each) for each in REFERENCE_KEYS):
             if isinstance(reference, str):
                 yield self._references.target(reference), value
-        table = as_object(value)
         for pointer, child in children(node):
-            keyword, _, name = pointer.partition("/")
             if pointer.startswith(_HERE):
                 yield child, value
-            elif keyword == "properties":
-                name = unescape_pointer(name)
-                if table is not None and name in table:
-                    yield child, table[name]
             elif not pointer.startswith(_DEFINITIONS):
-                for inner in table.values() if table is not None else as_array(value) or ():
+                for inner in self.inside(value, pointer):
                     yield child, inner
+
+    @abstractmethod
+    def place(self, value: T) -> int:
+        """Which values are counted alike."""
+
+    @abstractmethod
+    def inside(self, value: T, pointer: str) -> Iterable[T]:
+        """What is in the value and may be looked at by the schema that the pointer leads to."""
+
+
+class _ByDepth(_Looks[int]):
+    """Of any value of a depth; the counts are the schema's own, and kept."""
+
+    counts_max = _COUNTS_MAX
+
+    def place(self, value: int) -> int:
+        return value
+
+    def inside(self, value: int, pointer: str) -> Iterable[int]:
+        return (value - 1,) if value else ()
+
+
+class _ByPlace(_Looks[Any]):
+    """Of one value."""
+
+    counts_max = _PLACES_MAX
+
+    def __init__(self, references: References) -> None:
+        super().__init__(references, {})
+
+    def place(self, value: Any) -> int:
+        return 0 if as_object(value) is None and as_array(value) is None else id(value)
+
+    def inside(self, value: Any, pointer: str) -> Iterable[Any]:
+        table = as_object(value)
+        keyword, _, name = pointer.partition("/")
+        if keyword == "properties":
+            name = unescape_pointer(name)
+            return () if table is None or name not in table else (table[name],)
+        return table.values() if table is not None else as_array(value) or ()
 
 
 def _measured(value: Any) -> tuple[int, int]:
