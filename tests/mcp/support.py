@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,16 @@ async def said(toolset: AbstractToolset, name: str, /, **arguments: Any) -> str:
 
 
 @contextmanager
-def http_program(*words: str, mood: Path | None = None, port: int = 0) -> Iterator[tuple[int, str]]:
+def http_program(
+    *words: str, mood: Path | None = None, port: int = 0, cwd: Path | None = None
+) -> Generator[tuple[int, str]]:
     """A program that serves HTTP at the port that is its last word; its process and address."""
     port = port or free_port()
     environment = {**os.environ, **({"MOOD": str(mood)} if mood else {})}
     process = subprocess.Popen(
         [sys.executable, *words, str(port)],
         env=environment,
+        cwd=cwd,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -74,7 +77,7 @@ async def until_it_answers(url: str) -> None:
 @asynccontextmanager
 async def stock(
     transport: str, name: str, mood: Path, **options: Any
-) -> AsyncIterator[StdioServer | HttpServer]:
+) -> AsyncGenerator[StdioServer | HttpServer]:
     """The stock server, over a transport."""
     if transport == "stdio":
         command = [sys.executable, str(STOCK), "stdio"]
@@ -92,7 +95,7 @@ def children() -> set[int]:
 
 
 @asynccontextmanager
-async def nothing_left() -> AsyncIterator[None]:
+async def nothing_left() -> AsyncGenerator[None]:
     """Checks that the block leaves no task and no process behind."""
     tasks, processes = asyncio.all_tasks(), children()
     yield

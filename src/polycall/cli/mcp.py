@@ -147,7 +147,7 @@ def _serve(options: argparse.Namespace) -> int:
         raise RequestError("nothing to serve; name MODULE:NAME, --servers FILE or --openapi FILE")
     # Standard output is the wire.
     with contextlib.redirect_stdout(sys.stderr):
-        toolset = load_tools(options.tools) if options.tools else None
+        toolset = load_tools(options.tools, "serve") if options.tools else None
     if not options.http:
         # The thread that waits for standard input cannot be interrupted: Ctrl-C would wait with it.
         signal.signal(signal.SIGINT, _leave)

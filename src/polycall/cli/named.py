@@ -16,33 +16,33 @@ from polycall.tools import AbstractToolset, FunctionTool, Toolset
 from polycall.tools.toolset import CombinedToolset
 
 
-def load_tools(names: Iterable[str]) -> AbstractToolset:
+def load_tools(names: Iterable[str], option: str = "--tools") -> AbstractToolset:
     """The tools that `MODULE:NAME` names, from the current folder or what is installed.
 
     A toolset stays itself: what it does around its calls, and tools that it gets later.
     """
-    found = load_toolsets(names)
+    found = load_toolsets(names, option)
     return found[0] if len(found) == 1 else CombinedToolset(found)
 
 
-def load_toolsets(names: Iterable[str]) -> list[AbstractToolset]:
+def load_toolsets(names: Iterable[str], option: str = "--tools") -> list[AbstractToolset]:
     """The same, each name's by itself: what is put together is no tree any more."""
-    return [_toolset_of(name) for name in names]
+    return [_toolset_of(name, option) for name in names]
 
 
-def _toolset_of(name: str) -> AbstractToolset:
-    module, value = named_value(name, "--tools", "weather:get_weather")
+def _toolset_of(name: str, option: str) -> AbstractToolset:
+    module, value = named_value(name, option, "weather:get_weather")
     if value is None:
         public = ", ".join(key for key in vars(module) if not key.startswith("_"))
         head, _, attribute = name.partition(":")
-        raise RequestError(f"--tools {name}: {head} has no {attribute!r}; it has {public}")
+        raise RequestError(f"{option} {name}: {head} has no {attribute!r}; it has {public}")
     if isinstance(value, AbstractToolset):
         return value
     if isinstance(value, list | tuple):
         return Toolset(cast("list[Any]", value))
     if isinstance(value, FunctionTool) or callable(value):
         return Toolset(cast("list[Any]", [value]))
-    raise RequestError(f"--tools {name}: a {type(value).__name__} is neither tool nor function")
+    raise RequestError(f"{option} {name}: a {type(value).__name__} is neither tool nor function")
 
 
 def named_agent(name: str, option: str) -> Agent[Any, Any]:
