@@ -241,7 +241,7 @@ class Handlers:
         return await self._begin(context, params.name, lambda: Running(made), ttl_ms=ttl_ms)
 
     def take_up(self, owner: Owner, name: str) -> None:
-        """Resume or end a task in the place of a process that is gone, for any caller."""
+        """Resume or end a task in the place of a process that is gone, asked for or not."""
         self._tasks.take_up(owner, name, partial(self._resumer.alone, owner))
 
     def _resumed(self, context: Context, record: TaskRecord) -> Running[types.CallToolResult]:

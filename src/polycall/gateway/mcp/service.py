@@ -72,7 +72,7 @@ class McpService:
         self._changed("tools")
 
     def take_up_task(self, owner: Owner, name: str) -> None:
-        """Resume or end a task in the place of a process that is gone, for any caller."""
+        """Resume or end a task in the place of a process that is gone, asked for or not."""
         self._handlers.take_up(owner, name)
 
     async def model_tools(

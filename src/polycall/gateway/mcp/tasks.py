@@ -161,7 +161,7 @@ class Tasks:
         return await self._resume(owner, record, resume)
 
     def take_up(self, owner: Owner, name: str, resume: Resume) -> None:
-        """See to it that a task whose process is gone is resumed or ended, for any caller."""
+        """See to it that a task whose process is gone is resumed or ended, asked for or not."""
         if name not in self._taking_up and len(self._taking_up) < _RUNNING_MAX:
             task = asyncio.ensure_future(self._taken_up(owner, name, resume))
             self._taking_up[name] = task
