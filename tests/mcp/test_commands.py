@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -123,7 +123,7 @@ async def test_a_server_on_standard_input_ends(how: str) -> None:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize"}
+    asked: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "initialize"}
     information = {"name": "by-hand", "version": "1"}
     asked["params"] = {
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": information,
@@ -168,7 +168,7 @@ asyncio.run(main())
 
 def test_a_file_of_servers(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
-    table = {
+    table: dict[str, Any] = {
         "files": {"command": "npx", "args": ["-y", "${PACKAGE:-files}"], "env": {"K": "${KEY}"}},
         "shop": {"type": "http", "url": "https://${HOST}/mcp", "headers": {"X": "Bearer ${KEY}"}},
     }
