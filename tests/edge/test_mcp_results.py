@@ -8,7 +8,7 @@ from typing import Any
 import mcp_types as types
 import pytest
 
-from polycall.gateway.mcp.result_bounds import bounded, bounded_raw, is_longer
+from polycall.gateway.mcp.result_bounds import bounded, bounded_raw, is_longer, takes_long
 from polycall.ir import Text, ToolResult
 
 SIZE = 3_000_000
@@ -60,3 +60,29 @@ def test_a20_a_cut_takes_no_more_than_it_keeps() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 50_000
+
+
+LONG: dict[str, Any] = {
+    "texts": {"content": [{"type": "text", "text": "x"}] * 2_000},
+    "a text": {"content": [{"type": "text", "text": "x" * 5_000_000}]},
+    "numbers": {"content": [], "structuredContent": {"a": [1] * 2_000}},
+    "objects": {"content": [], "structuredContent": {"a": [{"b": {}}] * 500}},
+}
+SHORT: dict[str, Any] = {
+    "a text": {"content": [{"type": "text", "text": "x" * 100_000}]},
+    "numbers": {"content": [], "structuredContent": {"a": [1] * 500}},
+    "nothing": {"content": []},
+}
+
+
+@pytest.mark.parametrize("case", LONG)
+def test_a20_a_result_of_much_takes_long_to_look_through(case: str) -> None:
+    assert takes_long(ToolResult("c", []), types.CallToolResult.model_validate(LONG[case]))
+    parts = [Text("x")] * 2_000 if case == "texts" else [Text("x" * 5_000_000)]
+    assert takes_long(ToolResult("c", [*parts]), None)
+
+
+@pytest.mark.parametrize("case", SHORT)
+def test_a_result_of_little_is_looked_through_at_once(case: str) -> None:
+    raw = types.CallToolResult.model_validate(SHORT[case])
+    assert not takes_long(ToolResult("c", [Text("x" * 9_000)]), raw)

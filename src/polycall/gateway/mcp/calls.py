@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import time
@@ -17,7 +18,7 @@ from polycall.errors import PolycallError, RateLimitError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.http.request import GatewayRequest
-from polycall.gateway.mcp.result_bounds import bounded, bounded_raw, is_longer
+from polycall.gateway.mcp.result_bounds import bounded, bounded_raw, is_longer, takes_long
 from polycall.gateway.observability.attempt_report import words_of
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.store import LedgerRow, Store
@@ -293,7 +294,9 @@ class ToolCalls:
             # The server's own words are in the result; the ledger has the kind of the failure.
             error = made.error or ("ToolError" if made.result.is_error else "")
             outcome = "error" if made.result.is_error else "ok"
-            return self._outcome(offered, made.result, scope)
+            if not takes_long(made.result, scope.raw):
+                return self._outcome(offered, made.result, scope)
+            return await asyncio.to_thread(self._outcome, offered, made.result, scope)
         except PolycallError as failure:
             outcome, error = "error", words_of(failure)
             failed = ToolResult(call_id, [Text(str(failure))], is_error=True)

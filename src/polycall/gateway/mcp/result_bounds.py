@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import mcp_types as types
+from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import BaseModel
 
 from polycall._support import jsontext
 from polycall.ir import JSON, Media, Opaque, Text, ToolResult
 
+_MANY = 1_000  # values, or as much text: to look through them takes some milliseconds
+_VALUE_CHARS = 4_096  # of a text take as long as one value
+
+
+def takes_long(result: ToolResult, raw: types.CallToolResult | None) -> bool:
+    """Whether it takes long to look through a result."""
+    left = _MANY
+    for text in _texts([*result.content, raw]):
+        left -= 1 + len(text) // _VALUE_CHARS
+        if left < 0:
+            return True
+    return False
+
 
 def is_longer(raw: types.CallToolResult, bytes_max: int) -> bool:
     """Whether its texts and data alone are larger than allowed."""
-    left, waiting = bytes_max, [*raw.content, raw.structured_content]
-    while waiting and left >= 0:
-        here: Any = waiting.pop()
-        if isinstance(here, str):
-            left -= len(here)
-        elif isinstance(here, BaseModel):
+    left = bytes_max
+    for text in _texts([*raw.content, raw.structured_content]):
+        left -= len(text)
+        if left < 0:
+            return True
+    return False
+
+
+def _texts(waiting: list[Any]) -> Iterator[str]:
+    """Every text in these; an empty one for any other value, so that all are counted."""
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, BaseModel):
             waiting += vars(here).values()
+        elif isinstance(here, Struct):
+            waiting += [getattr(here, name) for name in here.__struct_fields__]
         elif isinstance(here, dict):
             waiting += cast("JSON", here).values()
         elif isinstance(here, list):
             waiting += cast("list[Any]", here)
-    return left < 0
+        yield here if isinstance(here, str) else ""
 
 
 def bounded_raw(raw: types.CallToolResult, bytes_max: int) -> types.CallToolResult | None:
