@@ -25,6 +25,21 @@ ADVISOR = {"type": "advisor_20260301", "name": "advisor", "model": OTHER}
 NAMING: dict[str, dict[str, Any]] = {
     "advisor": {"tools": [ADVISOR]},
     "picture": {"tools": [{"type": "image_generation", "model": OTHER}]},
+    "picture, later": {
+        "input": [
+            {"role": "user", "content": "x"},
+            {
+                "type": "additional_tools",
+                "tools": [{"type": "image_generation", "model": OTHER}],
+            },
+        ]
+    },
+    "picture, in a namespace": {
+        "tools": [
+            {"type": "namespace", "tools": [{"type": "image_generation", "model": OTHER}]},
+        ]
+    },
+    "advisor, found": {"input": [{"type": "tool_search_output", "tools": [ADVISOR]}]},
     "plugin": {"plugins": [{"id": "response-healing", "model": OTHER}]},
     "nested": {"tools": [{"type": "openrouter:advisor", "parameters": {"model": OTHER}}]},
     "summary": {"compaction": {"type": "summarize", "model": OTHER}},
@@ -46,6 +61,16 @@ def test_a_second_model_has_to_be_allowed(where: str) -> None:
     team = Owner("t", "team", models=(MAIN,))
     with pytest.raises(PermissionDeniedError):
         named(Owner("k", "first", team=team), NAMING[where])
+
+
+def test_tools_within_tools_are_looked_at_to_a_depth() -> None:
+    tools: Any = [{"type": "image_generation", "model": OTHER}]
+    for depth in range(400):
+        tools = [{"type": "namespace", "tools": tools}]
+        expected = PermissionDeniedError if depth < 8 else MalformedRequestError
+        if depth < 20 or depth == 399:
+            with pytest.raises(expected):
+                named(Owner("k", "first", models=(MAIN,)), {"tools": tools})
 
 
 @pytest.mark.parametrize("name", ["models", "fallbacks", "fallback_models", "preset"])

@@ -19,6 +19,7 @@ from polycall.gateway.passthrough.request import Fields
 from polycall.ir import JSON
 
 _FIELDS = ("tools", "plugins", "context_management", "compaction")
+_DEPTH_MAX = 8  # of tools within tools
 _ADVISOR = "advisor"
 # A panel answers, of models that the request may leave to its vendor (OpenRouter's).
 _is_panel = re.compile(r"(?:.*:)?fusion(?![a-z])", re.IGNORECASE | re.DOTALL).match
@@ -94,10 +95,25 @@ def _folded(name: str) -> str:
 def _entries(fields: Fields, field: str) -> Iterator[tuple[str, JSON]]:
     """The objects of a field that is one or has a list of them, each with its place."""
     value: Any = fields.value(field) if field in fields else None
+    yield from _objects(value, field)
+    raw = fields.raw("input") if field == "tools" else None
+    if raw is not None and b'"tools"' in bytes(raw):  # those that came later, or were found
+        for path, item in _objects(fields.value("input"), "input"):
+            yield from _objects(item.get("tools"), f"{path}.tools")
+
+
+def _objects(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, JSON]]:
+    """The objects that a value is or has, and the tools within each."""
+    if depth > _DEPTH_MAX:
+        raise MalformedRequestError("tools are nested too deeply", path=path[:100])
     items = cast("list[Any]", value if isinstance(value, list) else [value])
     for number, item in enumerate(items):
         if isinstance(item, dict):
-            yield (f"{field}[{number}]" if isinstance(value, list) else field), cast(JSON, item)
+            place = f"{path}[{number}]" if isinstance(value, list) else path
+            entry = cast(JSON, item)
+            yield place, entry
+            if isinstance(entry.get("tools"), list) and path != "input":
+                yield from _objects(entry["tools"], f"{place}.tools", depth + 1)
 
 
 def advisor_usages(models: list[SecondModel], input_tokens: int, output_tokens: int) -> list[JSON]:
