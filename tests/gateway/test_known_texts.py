@@ -8,6 +8,8 @@ and form, and with what is wrong in it, all that is asked of a body has the answ
 from __future__ import annotations
 
 import json
+import tracemalloc
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -15,8 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polycall._support.json_weight import LONG_BYTES
 from polycall.errors import MalformedRequestError
+from polycall.gateway.accounts.keys import ANYBODY
 from polycall.gateway.generation import named_resources
+from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.endpoints import endpoint_for
 from polycall.gateway.passthrough import known_texts, plain_messages, request
 from polycall.gateway.passthrough.known_texts import KnownTexts
 from polycall.gateway.passthrough.request import Fields, read_fields
@@ -135,7 +141,7 @@ def test_a_body_with_known_texts_is_read_as_a_new_one(steps: list[Any], dialect:
         for _ in range(2):
             assert _asked(body, dialect, texts) == _asked(body, dialect, None)
     kept = [text for own in texts._owners.values() for text in own.texts]
-    assert texts.size_bytes == sum(len(text.text) for text in kept)
+    assert texts.size_bytes == sum(text.held_bytes for text in kept)
 
 
 KNOWN: list[Any] = [{"role": "user", "content": "begin"}, {"role": "assistant", "content": "aa"}]
@@ -283,14 +289,46 @@ def test_texts_are_bounded_and_each_keys_own(monkeypatch: pytest.MonkeyPatch) ->
         owner = f"owner{number % 5}"
         said = {"messages": [{"role": "user", "content": f"{number}" + "x" * 9_000}]}
         read_fields(_text(said), "openai-chat", texts, owner)
-        owned = {name: [each.text for each in own.texts] for name, own in texts._owners.items()}
-        sizes = {name: sum(map(len, each)) for name, each in owned.items()}
+        owned = {name: own.texts for name, own in texts._owners.items()}
+        sizes = {name: sum(each.held_bytes for each in own) for name, own in owned.items()}
         assert texts.size_bytes == sum(sizes.values()) <= 100_000
         assert 9_000 < sizes[owner] <= 40_000
     body = _text({"messages": [{"role": "user", "content": f"{59}" + "x" * 9_000}]})
     assert texts.read("owner4", body) is not None
     assert texts.read("owner3", body) is None
     assert texts.read("stranger", body) is None
+
+
+@pytest.mark.parametrize(
+    "item", ["1", "null", '"ab"', '{"role":"assistant","content":null,"tool_calls":null}']
+)
+def test_lists_of_short_items_are_counted_as_what_they_hold(item: str) -> None:
+    """A number for each item may take more than the text itself."""
+    texts = KnownTexts()
+    items = ",".join([item] * 4_000)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(40):
+            read_fields(b'{"messages":[%d,%b]}' % (number, items.encode()), "openai-chat", texts)
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert held < texts.size_bytes + 100_000
+
+
+@pytest.mark.parametrize("path", ["/openai/deployments/x/chat/completions", "/v1/chat/completions"])
+def test_a_body_that_is_read_in_a_thread_touches_no_known_texts(path: str) -> None:
+    """Even where what is left of it, once it is unwrapped, is short."""
+    texts = KnownTexts(bytes_min=2)
+    endpoint = endpoint_for(path)
+    assert endpoint is not None
+    body = _text({"model": "m", "messages": [{"role": "user", "content": "x" * 5_000}]})
+    for said in (body[:-1] + b" " * LONG_BYTES + b"}", body):
+        before = texts.size_bytes
+        asked: Any = SimpleNamespace(headers={}, path=path, query=b"")
+        ClientRequest(endpoint, asked, said, ANYBODY, texts)
+        assert (texts.size_bytes > before) == (said is body)
 
 
 def test_of_conversations_with_one_beginning_the_longest_is_found() -> None:

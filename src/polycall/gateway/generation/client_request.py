@@ -92,6 +92,8 @@ class ClientRequest:
         self.is_lossy = _LOSSY in headers and header_flag(gateway_request, _LOSSY)
         self._path = gateway_request.path
         self._query = gateway_request.query
+        if len(body) >= LONG_BYTES:  # in a thread, where no other request's memory is touched
+            texts = None
         if endpoint.envelope:
             fields = read_fields(body, endpoint.dialect.NAME)
             endpoint, body, self._headers = unwrapped(endpoint, fields, self._headers)

@@ -8,6 +8,7 @@ a body is read, with a short stand-in for each known text.
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -24,6 +25,7 @@ OWNER_BYTES_MAX = 2 * 1024 * 1024
 _OWNER_TEXTS_MAX = 64
 _BYTES_MIN = 2 * 1024  # what is shorter is read in the time that it takes to look it up
 _ITEMS_MAX = 8 * 1024
+_ITEM_BYTES = 3 * 8  # where an item ends, and two nulls in it
 _TAIL = 8  # items at the end that clients write otherwise when they send them again
 _LISTS = frozenset({"messages", "input", "contents"})
 _VALUES = frozenset({"tools", "system", "instructions", "systemInstruction", "system_instruction"})
@@ -44,20 +46,21 @@ class KnownText:
 
     __slots__ = (
         *("_found", "_sought", "_tools"),
-        *("ends", "name", "nulls", "odd_bytes", "plain_count", "text"),
+        *("ends", "held_bytes", "name", "nulls", "odd_bytes", "plain_count", "text"),
     )
 
     def __init__(
-        self, name: str, text: bytes, ends: list[int], before: KnownText | None, count: int
+        self, name: str, text: bytes, ends: array[int], before: KnownText | None, count: int
     ) -> None:
         """`before` has the first `count` items as well."""
         self.name = name
         self.text = text
         self.ends = ends
+        self.held_bytes = len(text) + _ITEM_BYTES * len(ends)
         # Messages at the beginning that are plain, where nulls stand in them, and a size from which
         # on they are not (0 where nobody knows of one): see `plain_messages`.
         self.plain_count = self.odd_bytes = 0
-        self.nulls: list[int] = []
+        self.nulls = array("Q")
         # What was looked for: where it stands first, or -1 - size where it is not in so many bytes.
         self._sought: dict[bytes, int] = {}
         self._found: dict[Callable[[bytes], tuple[str, ...]], int] = {}
@@ -65,7 +68,7 @@ class KnownText:
         if before is not None and count:
             size = before.ends[count - 1]
             self.plain_count = min(before.plain_count, count)
-            self.nulls = [place for place in before.nulls if place < size]
+            self.nulls.extend(place for place in before.nulls if place < size)
             if 0 < before.odd_bytes <= size:
                 self.odd_bytes = before.odd_bytes
             for mark, place in before._sought.items():
@@ -216,7 +219,7 @@ class _OwnerTexts:
         """Keep the text of a field, of which `before` was known."""
         view, size = memoryview(whole), len(whole)
         if name in _VALUES:
-            ends = [size]
+            ends = array("Q", [size])
         else:
             if view[0] != _BRACKET:
                 return None
@@ -233,13 +236,13 @@ class _OwnerTexts:
         if old is not None and len(old.ends) - count <= _TAIL:
             self.drop(old)  # the next step takes its place
         self.texts.append(text)
-        self.size_bytes += len(text.text)
+        self.size_bytes += text.held_bytes
         return TextPart(text, len(ends), size)
 
     def drop(self, text: KnownText) -> None:
         """Forget a text."""
         self.texts.remove(text)
-        self.size_bytes -= len(text.text)
+        self.size_bytes -= text.held_bytes
 
 
 class KnownTexts:
@@ -338,7 +341,7 @@ class KnownTexts:
     def _drop_oldest(self) -> None:
         """Of the key that has not asked for the longest time."""
         name, own = next(iter(self._owners.items()))
-        self.size_bytes -= len(own.texts[0].text)
+        self.size_bytes -= own.texts[0].held_bytes
         own.drop(own.texts[0])
         if not own.texts:
             del self._owners[name]
@@ -358,11 +361,11 @@ def _before_space(view: memoryview, end: int) -> int:
     return end
 
 
-def _ends(view: memoryview, size: int, before: TextPart | None) -> list[int]:
+def _ends(view: memoryview, size: int, before: TextPart | None) -> array[int]:
     """Where the items of a list end; none where only a slower reader takes it."""
     if before is not None and before.size == size:
         return before.text.ends[: before.count]
-    ends = [] if before is None else before.text.ends[: before.count]
+    ends = array("Q") if before is None else before.text.ends[: before.count]
     place = ends[-1] if ends else 1
     rest = bytes(view[place:size])
     new = rest.lstrip(_BETWEEN)
@@ -370,7 +373,7 @@ def _ends(view: memoryview, size: int, before: TextPart | None) -> list[int]:
     try:
         items = _items_decoder.decode(b"[%b]" % new)
     except msgspec.DecodeError:
-        return []
+        return array("Q")
     for item in items:
         while view[place] in _BETWEEN:
             place += 1

@@ -154,7 +154,7 @@ def _known_nulls_in(text: memoryview, known: TextPart) -> list[int] | None:
             of_text.odd_bytes = known.size
             return None
         of_text.plain_count = known.count
-        of_text.nulls += new
+        of_text.nulls.extend(new)
     return [place for place in of_text.nulls if place < known.size]
 
 
