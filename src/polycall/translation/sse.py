@@ -62,7 +62,7 @@ class SSEDecoder:
             return self._lines(chunk)
         # Most servers write events with the same line ends, and most reads end with an event.
         self._first = False
-        gap = b"\r\n\r\n" if b"\r" in chunk else b"\n\n"
+        gap = b"\n\n" if chunk.find(b"\r") < 0 else b"\r\n\r\n"
         if self._pieces or self._data or self._event:
             return self._rest_and_blocks(chunk, gap)
         if chunk.endswith(gap):
@@ -76,12 +76,13 @@ class SSEDecoder:
     def _plain(block: bytes) -> Frame | None:
         """The frame of a block that is one data line, or an event line before it."""
         name, _, line = block.rpartition(b"\n")
-        if line[:6] != b"data: " or b"\r" in block:
+        # `in` takes bytes for a number first, and makes an error of it.
+        if line[:6] != b"data: " or block.find(b"\r") >= 0:
             return None
         try:
             if not name:
                 return Frame("", line[6:].decode())
-            if name[:7] == b"event: " and b"\n" not in name:
+            if name[:7] == b"event: " and name.find(b"\n") < 0:
                 return Frame(name[7:].decode(), line[6:].decode())
         except UnicodeDecodeError:
             pass  # said where lines are read

@@ -189,7 +189,10 @@ class _Answer:
         elif usage:
             self._usage = jsontext.decode(usage) or self._usage
         self._had_candidate = True
-        self._text(parts[0].text, is_thought=False)
+        if type(self.out.open_part) is ir.Text:
+            self.out.delta(parts[0].text)
+        else:
+            self._text(parts[0].text, is_thought=False)
         return True
 
     def end(self) -> None:
