@@ -8,10 +8,12 @@ that no row names is treated by where it stands (`_UNKNOWN`).
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable
+from importlib.resources import files
 from typing import Any, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from msgspec.structs import replace
 
 from polycall import ir
@@ -40,15 +42,7 @@ from polycall.translation.sound_results import with_sound_results
 from polycall.translation.tool_list_cache import once
 from polycall.translation.wire import Losses
 
-# call       a tool call of this name, its fields as arguments
-# result     the result of such a call
-# ran        a call that was run for the model, with its result: sent as both
-# said       text that keeps title, source and body; pictures in it follow as media
-# media      an image that the model made
-# tools      tools of the request: they are sent with the others
-# changes    of the tools that are offered (`foreign_tools.py`)
-# left out   with a warning: the vendor ran it, and a model may do without
-# refused    without it the conversation would be another one
+# What each means is in `foreign_parts.toml`, with the rows.
 Treatment: TypeAlias = Literal[
     "call", "result", "ran", "said", "media", "tools", "changes", "left out", "refused"
 ]
@@ -63,79 +57,20 @@ class Row(Struct, frozen=True):
     tool: str = ""
 
 
-def _rows(dialect: str, treatment: Treatment, *kinds: str) -> tuple[Row, ...]:
-    return tuple(Row(dialect, kind, treatment) for kind in kinds)
+def _read() -> tuple[Row, ...]:
+    source = files("polycall.translation") / "foreign_parts.toml"
+    tables = tomllib.loads(source.read_text(encoding="utf-8"))
+    rows: list[Row] = []
+    for tool, result in tables.pop("results").items():
+        rows.append(Row("openai-responses", f"{tool}_call", "call", tool))
+        rows.append(Row("openai-responses", result, "result", tool))
+    for dialect, treatments in convert(tables, dict[str, dict[Treatment, list[str]]]).items():
+        for treatment, kinds in treatments.items():
+            rows += [Row(dialect, kind, treatment) for kind in kinds]
+    return tuple(rows)
 
 
-def _pair(tool: str, result: str = "") -> tuple[Row, Row]:
-    """A tool that the client runs, as OpenAI's Responses has several."""
-    return (
-        Row("openai-responses", f"{tool}_call", "call", tool),
-        Row("openai-responses", result or f"{tool}_call_output", "result", tool),
-    )
-
-
-ROWS: tuple[Row, ...] = (
-    *_pair("shell"),
-    *_pair("local_shell"),
-    *_pair("apply_patch"),
-    *_pair("computer"),
-    *_pair("tool_search", "tool_search_output"),
-    *_rows("openai-responses", "ran", "mcp_call"),
-    *_rows("openai-responses", "tools", "additional_tools"),
-    *_rows("openai-responses", "said", "message", "content.computer_screenshot"),
-    *_rows("openai-responses", "media", "image_generation_call"),
-    *_rows(
-        "openai-responses",
-        "left out",
-        "web_search_call",
-        "file_search_call",
-        "code_interpreter_call",
-        "mcp_list_tools",
-        "mcp_approval_request",
-        "mcp_approval_response",
-    ),
-    *_rows(
-        "openai-responses",
-        "refused",
-        "item_reference",
-        "compaction",
-        "compaction_trigger",
-        "configuration_update",
-        "program",
-        "program_output",
-    ),
-    *_rows(
-        "anthropic",
-        "said",
-        "search_result",
-        "tool_reference",
-        "document",
-        "image",
-        "browser_state",
-    ),
-    *_rows(
-        "anthropic",
-        "left out",
-        "server_tool_use",
-        "web_search_tool_result",
-        "web_fetch_tool_result",
-        "code_execution_tool_result",
-        "bash_code_execution_tool_result",
-        "text_editor_code_execution_tool_result",
-        "tool_search_tool_result",
-        "advisor_tool_result",
-        "mcp_tool_listing",
-        "fallback",
-    ),
-    *_rows("anthropic", "ran", "mcp_tool_use", "mcp_tool_result"),
-    *_rows("anthropic", "refused", "compaction", "container_upload"),
-    *_rows("anthropic", "changes", "tool_addition", "tool_removal"),
-    *_rows(
-        "gemini", "left out", "executableCode", "codeExecutionResult", "toolCall", "toolResponse"
-    ),
-    *_rows("openai-chat", "said", "resource", "resource_link", "search_result"),
-)
+ROWS = _read()
 
 # A kind without a row, by where it stands.
 _UNKNOWN: dict[str, Treatment] = {
