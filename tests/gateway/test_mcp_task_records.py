@@ -18,6 +18,7 @@ from polycall.gateway.mcp.task_names import HEAD
 from polycall.gateway.mcp.task_records import TaskRecord
 from polycall.gateway.mcp.tasks import Tasks
 from polycall.gateway.mcp.updates import Updates
+from polycall.gateway.processes import silence
 from polycall.gateway.store import Store
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
 from polycall.mcp.tasks import ServerTask
@@ -265,12 +266,14 @@ async def test_a_record_has_from_the_start_what_another_process_needs(seen: str)
     await tasks.close()
 
 
+@pytest.mark.parametrize("beat", [0.0, 1e9], ids=["left", "killed"])
 @pytest.mark.parametrize("away", [0, 2], ids=["", "the store is away at first"])
 @pytest.mark.parametrize("task", [None, ServerTask("at its server", "there")], ids=["call", "task"])
 async def test_a_task_of_a_process_that_is_gone_is_taken_up_without_being_asked_for(
-    task: ServerTask | None, away: int, monkeypatch: pytest.MonkeyPatch
+    task: ServerTask | None, away: int, beat: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks_module, "SILENT_S", 0.01)
+    monkeypatch.setattr(silence, "BEAT_S", 0.01)
+    monkeypatch.setattr(tasks_module, "BEAT_S", 0.01)
     values = Values()
     rows: list[Any] = []
     values.add_row = rows.append  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
@@ -284,7 +287,7 @@ async def test_a_task_of_a_process_that_is_gone_is_taken_up_without_being_asked_
         resumed.append(record.id)
         return Running(work)
 
-    record = TaskRecord("0" * 32, "t_x", "t", "first", "gone", 1e9, 1e9, 0.0, 10**12)
+    record = TaskRecord("0" * 32, "t_x", "t", "first", "gone", 1e9, 1e9, beat, 10**12)
     record.server_task = task
     values.kept[ME.id, HEAD + record.id] = record.written()
     values.fails = away

@@ -15,10 +15,12 @@ from polycall.errors import InvalidRequestError, MalformedRequestError, NotFound
 from polycall.gateway.accounts.keys import Keys, Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.http.request import GatewayRequest, Receive, Scope, Send
-from polycall.gateway.mcp.task_names import HEAD, SILENT_S, TTL_S_MAX, is_live
+from polycall.gateway.mcp.task_names import HEAD, TTL_S_MAX, is_live
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.processes.memory_guard import MemoryGuard
+from polycall.gateway.processes.silence import SUSPECT_S
 from polycall.gateway.store import Store
+from polycall.gateway.store.base import StatePlace
 from polycall.transport.base import Transport
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ logger = logging.getLogger("polycall.mcp")
 PATH = "/mcp"
 _LOOK_S = 4.0
 _CLOCKS_S = 30.0  # by which those of replicas may differ
-_FOUND_MAX = 2_000
+_PAGE = 100
 
 
 class McpDispatch:
@@ -70,6 +72,8 @@ class McpDispatch:
         self._service: McpService | None = None
         self._look_at = 0.0
         self._looked_until = 0.0
+        self._since = self._until = 0.0  # what is looked through now, the newest first
+        self._place: StatePlace | None = None  # how far
 
     def configure(self, config: Config) -> None:
         """Serve by this configuration."""
@@ -121,15 +125,28 @@ class McpDispatch:
         """Every few seconds, take up tasks of processes that are gone, for which nobody may ask."""
         if not self.has_servers or self._is_draining or time.monotonic() < self._look_at:
             return
-        self._look_at = time.monotonic() + _LOOK_S
-        before = time.time() - SILENT_S  # what is at work is written anew all the time
-        since = max(self._looked_until - _CLOCKS_S, before - TTL_S_MAX)
-        store, keys = self._parts["store"], self._parts["keys"]
-        for owner_id, name, _, value in await store.recent_states(HEAD, _FOUND_MAX, since, before):
-            owner = keys.of_id(owner_id)
-            if owner is not None and is_live(value):
-                self.opened().take_up_task(owner, name.removeprefix(HEAD))
-        self._looked_until = before
+        if self._place is None:
+            # What is at work is written anew all the time.
+            self._until = time.time() - SUSPECT_S
+            self._since = min(self._looked_until, self._until) - _CLOCKS_S
+            self._since = max(self._since, self._until - TTL_S_MAX)
+            self._place = (self._until, "", "")
+        # One page at a time: revoked keys, which the same task looks for, do not wait for all.
+        rows, place = await self._parts["store"].states_page(HEAD, _PAGE, self._since, self._place)
+        if not all(self._is_seen_to(owner_id, name, value) for owner_id, name, _, value in rows):
+            logger.warning("as many tasks of lost processes as can be are seen to; others wait")
+            self._look_at = time.monotonic() + _LOOK_S
+            return  # to this page again
+        self._place = place
+        if place is None:
+            self._looked_until = self._until
+            self._look_at = time.monotonic() + _LOOK_S
+
+    def _is_seen_to(self, owner_id: str, name: str, value: bytes) -> bool:
+        owner = self._parts["keys"].of_id(owner_id)
+        if owner is None or not is_live(value):
+            return True
+        return self.opened().take_up_task(owner, name.removeprefix(HEAD))
 
     def drain(self) -> None:
         """End the streams in which nothing is under way."""

@@ -240,9 +240,9 @@ class Handlers:
         ttl_ms = params.task.ttl if params.task is not None else None
         return await self._begin(context, params.name, lambda: Running(made), ttl_ms=ttl_ms)
 
-    def take_up(self, owner: Owner, name: str) -> None:
-        """Resume or end a task in the place of a process that is gone, asked for or not."""
-        self._tasks.take_up(owner, name, partial(self._resumer.alone, owner))
+    def take_up(self, owner: Owner, name: str) -> bool:
+        """See to a task whose process may be gone; false where that has to wait."""
+        return self._tasks.take_up(owner, name, partial(self._resumer.alone, owner))
 
     def _resumed(self, context: Context, record: TaskRecord) -> Running[types.CallToolResult]:
         return self._resumer.running(_asked(context), record)

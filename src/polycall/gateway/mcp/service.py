@@ -71,9 +71,9 @@ class McpService:
         self.endpoint.configure(config)
         self._changed("tools")
 
-    def take_up_task(self, owner: Owner, name: str) -> None:
-        """Resume or end a task in the place of a process that is gone, asked for or not."""
-        self._handlers.take_up(owner, name)
+    def take_up_task(self, owner: Owner, name: str) -> bool:
+        """See to a task whose process may be gone; false where that has to wait."""
+        return self._handlers.take_up(owner, name)
 
     async def model_tools(
         self, owner: Owner, names: Sequence[str], gateway_request: GatewayRequest

@@ -17,7 +17,6 @@ from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp.asking import Running, question_request
 from polycall.gateway.mcp.task_names import HEAD
 from polycall.gateway.mcp.task_records import (
-    BEAT_S,
     LOST,
     MESSAGE_MAX,
     PART_BYTES_MAX,
@@ -27,6 +26,7 @@ from polycall.gateway.mcp.task_records import (
     kept,
     result_state,
 )
+from polycall.gateway.processes.silence import BEAT_S, LEFT
 from polycall.gateway.store import Store
 from polycall.ir import JSON
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
@@ -197,7 +197,7 @@ class TaskJob:
         if record.is_over or record.worker != self._worker:
             return None
         record.server_task = kept(self._running.server_task) or record.server_task
-        record.call_id, record.beat = self._running.call_id, 0.0
+        record.call_id, record.beat = self._running.call_id, LEFT
         return record.written()
 
 

@@ -7,7 +7,6 @@ from polycall._support import jsontext
 LIVE = ("working", "input_required")
 HEAD = "mcp-task:"
 TTL_S_MAX = 24 * 3600.0
-SILENT_S = 8.0  # of a process that makes a call: it is gone
 
 
 def is_live(value: bytes) -> bool:

@@ -9,13 +9,13 @@ import msgspec
 from msgspec import Struct
 
 from polycall._support import jsontext
-from polycall.gateway.mcp.task_names import LIVE, SILENT_S
+from polycall.gateway.mcp.task_names import LIVE
+from polycall.gateway.processes.silence import is_suspect
 from polycall.ir import JSON
 from polycall.mcp.tasks import ServerTask
 
 Status: TypeAlias = Literal["working", "input_required", "completed", "failed", "cancelled"]
 
-BEAT_S = 2.0
 MESSAGE_MAX = 500
 # Of a question, an answer, an error: all tasks of a key are read at once.
 PART_BYTES_MAX = 64 * 1024
@@ -68,9 +68,9 @@ class TaskRecord(Struct):
         return time.time() > self.created + self.ttl_ms / 1000
 
     @property
-    def is_silent(self) -> bool:
-        """Whether the process that made the call is gone."""
-        return not self.is_over and time.time() - self.beat >= SILENT_S
+    def is_late(self) -> bool:
+        """Whether the process that makes the call may be gone."""
+        return not self.is_over and is_suspect(self.beat)
 
 
 def kept(task: ServerTask | None) -> ServerTask | None:

@@ -1,8 +1,8 @@
 """Calls that outlive their request: the protocol's tasks, each its key's own, in the store.
 
 The process that makes the call says every few seconds that it still does.  One that fell silent is
-taken for dead.  Where the server made a task of the call, the process that is asked next, or that
-sees the silence first, waits for that in its place; else the task ends with a result that says so.
+taken for dead.  Where the server made a task of the call, the process that sees the silence first
+waits for that in its place; else the task ends with a result that says so.
 No call is made twice.  All that is known of a task is one record, changed only from what it was:
 whatever process a client comes to, the first end holds.
 """
@@ -27,7 +27,7 @@ from polycall.errors import OverloadedError, PolycallError, RateLimitError, Stor
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp.calls import call_row
 from polycall.gateway.mcp.task_jobs import LOOK_S, Made, TaskJob
-from polycall.gateway.mcp.task_names import HEAD, SILENT_S, TTL_S_MAX
+from polycall.gateway.mcp.task_names import HEAD, TTL_S_MAX
 from polycall.gateway.mcp.task_records import (
     LOST,
     MESSAGE_MAX,
@@ -36,6 +36,7 @@ from polycall.gateway.mcp.task_records import (
     kept,
     result_state,
 )
+from polycall.gateway.processes.silence import BEAT_S, LEFT, LOOKS, stood_still
 from polycall.gateway.store import Store
 from polycall.ir import JSON
 
@@ -62,6 +63,7 @@ class Tasks:
         self._jobs: dict[str, TaskJob] = {}
         self._beginning: Counter[str] = Counter()  # by key, those that are not in the store yet
         self._taking_up: dict[str, asyncio.Task[None]] = {}
+        self._asked: dict[str, Resume] = {}  # of those, for the client that asked last
 
     async def begin(
         self,
@@ -134,7 +136,19 @@ class Tasks:
     async def find(
         self, owner: Owner, name: str, resume: Resume | None = None
     ) -> TaskRecord | None:
-        """A task of this key; one whose process is gone is resumed or ended first."""
+        """A task of this key; one whose process may be gone is taken up."""
+        record = await self._record(owner, name)
+        if record is None or not record.is_late:
+            return record
+        if record.id in self._jobs:  # ours, which the store was away from
+            self._nudge(record.id)
+        elif record.beat == LEFT:
+            return await self._replace(owner, record, resume)
+        elif self.take_up(owner, name, resume) and resume is not None:
+            self._asked[name] = resume
+        return record
+
+    async def _record(self, owner: Owner, name: str) -> TaskRecord | None:
         if _ID.fullmatch(name) is None:
             return None
         state = HEAD + name
@@ -147,11 +161,49 @@ class Tasks:
             return None
         if record.server and not owner.may_call(record.tool):
             return None
-        if not record.is_silent:
-            return record
-        if record.id in self._jobs:  # ours, which the store was away from
-            self._nudge(record.id)
-            return record
+        return record
+
+    def take_up(self, owner: Owner, name: str, resume: Resume | None) -> bool:
+        """See to it that a task is resumed or ended if its process is gone, though nobody asks.
+
+        False where too many are looked after already.
+        """
+        if name not in self._taking_up:
+            if len(self._taking_up) >= _RUNNING_MAX:
+                return False
+            task = asyncio.ensure_future(self._taken_up(owner, name, resume))
+            self._taking_up[name] = task
+            task.add_done_callback(lambda _: self._forget(name))
+        return True
+
+    def _forget(self, name: str) -> None:
+        self._taking_up.pop(name, None)
+        self._asked.pop(name, None)
+
+    async def _taken_up(self, owner: Owner, name: str, resume: Resume | None) -> None:
+        async def look() -> float | None:
+            record = await self._record(owner, name)
+            is_others = record is not None and not record.is_over and name not in self._jobs
+            return record.beat if record is not None and is_others else None
+
+        while True:
+            try:
+                beat = await stood_still(look)
+                record = None if beat is None else await self._record(owner, name)
+                if record is None or record.is_over or record.beat != beat:
+                    return
+                record = await self._replace(owner, record, self._asked.get(name, resume))
+                if record.is_over or record.beat != beat:
+                    return
+            except StoreError:
+                pass  # it comes back
+            except Exception:
+                logger.exception("the task %s of a process that is gone is left", name)
+                return
+            await asyncio.sleep(BEAT_S)
+
+    async def _replace(self, owner: Owner, record: TaskRecord, resume: Resume | None) -> TaskRecord:
+        """Resume or end a task whose process is gone."""
         if resume is None or record.server_task is None:
             return await self._lose(owner, record)
         try:
@@ -159,27 +211,6 @@ class Tasks:
         except PolycallError:
             return record  # it waits, as it does at its server
         return await self._resume(owner, record, resume)
-
-    def take_up(self, owner: Owner, name: str, resume: Resume) -> None:
-        """See to it that a task whose process is gone is resumed or ended, asked for or not."""
-        if name not in self._taking_up and len(self._taking_up) < _RUNNING_MAX:
-            task = asyncio.ensure_future(self._taken_up(owner, name, resume))
-            self._taking_up[name] = task
-            task.add_done_callback(lambda _: self._taking_up.pop(name, None))
-
-    async def _taken_up(self, owner: Owner, name: str, resume: Resume) -> None:
-        while True:
-            try:
-                record = await self.find(owner, name, resume)
-            except StoreError:
-                pass  # it comes back
-            except Exception:
-                logger.exception("the task %s of a process that is gone is left", name)
-                return
-            else:
-                if record is None or not record.is_silent:
-                    return
-            await asyncio.sleep(SILENT_S)
 
     async def all(self, owner: Owner, resume: Resume | None = None) -> list[TaskRecord]:
         """The tasks of this key, the oldest first."""
@@ -221,7 +252,12 @@ class Tasks:
         self._nudge(name)
 
     async def cancel(self, owner: Owner, name: str) -> bool:
-        """End a task; false where it had ended."""
+        """End a task; false where it had ended.
+
+        Where its process is gone, another one takes it up first, which tells its server.
+        """
+        if (taking := self._taking_up.get(name)) is not None:
+            await asyncio.wait([taking], timeout=(LOOKS + 1) * BEAT_S)
         is_ours = False
 
         def cancelled(value: bytes) -> bytes | None:
@@ -296,7 +332,7 @@ class Tasks:
             found.worker, found.beat = self._worker, time.time()
             found.status, found.question, found.answer = "working", None, None
 
-        record, is_ours = await self._changed_in_silence(owner, record, taken)
+        record, is_ours = await self._changed_unless_moved(owner, record, taken)
         if is_ours:
             logger.info("the task %s is resumed at its server", record.id)
             self._work(owner, record, resume(record))
@@ -309,7 +345,7 @@ class Tasks:
             found.status, found.is_lost, found.message = "completed", True, LOST
             found.updated, found.question, found.answer = time.time(), None, None
 
-        record, is_ours = await self._changed_in_silence(owner, record, lost)
+        record, is_ours = await self._changed_unless_moved(owner, record, lost)
         if is_ours and record.server:
             row = call_row(
                 f"{record.call_id or record.id}_lost",  # it may end well, and have a row, after all
@@ -323,16 +359,16 @@ class Tasks:
             self._store.add_row(row)
         return record
 
-    async def _changed_in_silence(
+    async def _changed_unless_moved(
         self, owner: Owner, record: TaskRecord, change: Callable[[TaskRecord], None]
     ) -> tuple[TaskRecord, bool]:
-        """The record as it is now, and whether it was silent, and is changed."""
+        """The record as it is now, and whether nobody else changed it, and it is changed."""
         is_ours = False
 
         def changed(value: bytes) -> bytes | None:
             nonlocal is_ours
             found = TaskRecord.read(value)
-            is_ours = found.is_silent
+            is_ours = not found.is_over and found.beat == record.beat
             if not is_ours:
                 return None
             change(found)

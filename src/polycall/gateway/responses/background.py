@@ -24,6 +24,7 @@ from polycall.gateway.generation.answer import own_id
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.generation.generations import Generations
 from polycall.gateway.http.request import ClientGone, GatewayRequest, RequestMonitor
+from polycall.gateway.processes.silence import BEAT_S, LOOKS, is_suspect, stood_still
 from polycall.gateway.responses.inner import InnerRequest, passed_headers
 from polycall.gateway.responses.records import (
     DONE,
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("polycall.background")
 
 FLUSH_S = 0.25
-BEAT_S = 2.0
-SILENT_S = 8.0  # of a process that works on an answer: it is gone
 OWNER_MAX = 32  # answers of one key that a process works on
 _LOST = "the gateway's process that worked on this answer ended; ask again"
 
@@ -62,6 +61,7 @@ class BackgroundResponses:
         self._limits = limits
         self._worker = limits.worker
         self._jobs: dict[str, _Job] = {}
+        self._watched: dict[str, asyncio.Task[None]] = {}  # of processes that may be gone
 
     def configure(self, services: GatewayServices, generations: Generations) -> None:
         """Work by another configuration from the next answer on."""
@@ -157,15 +157,40 @@ class BackgroundResponses:
     # From outside, in any process
 
     async def record(self, owner: Owner, name: str) -> JobRecord | None:
-        """What is known of the work on an answer; a lost one is settled first."""
+        """What is known of the work on an answer; one that may be lost is looked after."""
+        record = await self._record(owner, name)
+        is_others = record is not None and not record.is_done and name not in self._jobs
+        if record is not None and is_others and is_suspect(record.beat):
+            self._watch(owner, name)
+        return record
+
+    async def _record(self, owner: Owner, name: str) -> JobRecord | None:
         state = job_state(name)
         found = await self._store.load_states(owner.id, [state], may_change=True)
-        if state not in found:
-            return None
-        record = JobRecord.read(found[state])
-        if record.is_done or time.time() - record.beat < SILENT_S:
-            return record
-        return await self._end_of(owner.id, name, record, "failed", _LOST, lost_by=owner)
+        return JobRecord.read(found[state]) if state in found else None
+
+    def _watch(self, owner: Owner, name: str) -> None:
+        if name not in self._watched:
+            task = asyncio.ensure_future(self._end_if_lost(owner, name))
+            self._watched[name] = task
+            task.add_done_callback(lambda _: self._watched.pop(name, None))
+
+    async def _end_if_lost(self, owner: Owner, name: str) -> None:
+        """End an answer as failed if its process is gone."""
+
+        async def look() -> float | None:
+            record = await self._record(owner, name)
+            return None if record is None or record.is_done else record.beat
+
+        try:
+            beat = await stood_still(look)
+            record = None if beat is None else await self._record(owner, name)
+            if record is not None and not record.is_done and record.beat == beat:
+                await self._end_of(owner.id, name, record, "failed", _LOST, lost_by=owner)
+        except errors.StoreError:
+            pass  # the client that asks next begins again
+        except Exception:
+            logger.exception("the answer %s of a process that is gone is left", name)
 
     def _charge_lost(self, owner: Owner, name: str, record: JobRecord) -> None:
         """Write down what a lost answer cost: once, by the process that ended it."""
@@ -193,6 +218,8 @@ class BackgroundResponses:
             record = await self.record(owner, name)
             if record is None or record.is_done:
                 return
+        if (watching := self._watched.get(name)) is not None:  # it writes the row of a lost one
+            await asyncio.wait([watching], timeout=(LOOKS + 1) * BEAT_S)
         await self._end_of(owner.id, name, record, "cancelled", "")
 
     async def _end_of(
@@ -207,17 +234,20 @@ class BackgroundResponses:
     ) -> JobRecord:
         """End, in its process's place, an answer that nobody works on any more."""
         error = {"code": "server_error", "message": words} if words else None
+        is_ours = False
 
         def ended(value: bytes) -> bytes | None:
+            nonlocal is_ours
             response: JSON = jsontext.decode(value)
-            if response["status"] in DONE:
+            is_ours = response["status"] not in DONE
+            if not is_ours:
                 return None
             return jsontext.encode_bytes({**response, "status": status, "error": error})
 
         value = await self._store.change_state(owner, response_state(name), ended)
         if value is None:
             return record
-        if lost_by is not None:  # at once: a later one does not count it
+        if lost_by is not None and is_ours:  # of several processes, one
             self._charge_lost(lost_by, name, record)
         event = {
             "type": "response.failed",
@@ -241,6 +271,8 @@ class BackgroundResponses:
 
     async def close(self, within_s: float) -> None:
         """Let the answers that are under way end, and those that do not, say so."""
+        for watching in self._watched.values():
+            watching.cancel()
         tasks = [job.task for job in self._jobs.values() if job.task is not None]
         if not tasks:
             return

@@ -16,6 +16,7 @@ from polycall.errors import RequestError, StoreError
 
 T = TypeVar("T")
 StateRow: TypeAlias = tuple[str, str, float, bytes]  # owner, id, when it was written, value
+StatePlace: TypeAlias = tuple[float, str, str]  # when it was written, owner, id
 
 
 class Query(NamedTuple):

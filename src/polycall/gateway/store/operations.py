@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from polycall.errors import MalformedRequestError
-from polycall.gateway.store.base import LedgerRow, Operation, Query, StateRow
+from polycall.gateway.store.base import LedgerRow, Operation, Query, StatePlace, StateRow
 
 _FIELDS = LedgerRow.__struct_fields__
 _COLUMNS = ", ".join(_FIELDS)
@@ -22,6 +22,7 @@ _SAVE_STATE = _ADD_STATE.replace(
 )
 _MARKS_MAX = 500
 AGELESS = 1e12  # as the time of a value that no age removes
+END: StatePlace = (AGELESS, "", "")
 LOADED_BYTES_MAX = 32 * 1024 * 1024  # of kept values, at once
 
 
@@ -124,14 +125,15 @@ def keep_new(owner: str, name: str, value: bytes, now: float) -> Operation[bool]
     return bool(rows)
 
 
-def recent_states(
-    prefix: str, number: int, since: float = 0.0, before: float = 1e12
+def states_page(
+    prefix: str, number: int, since: float, before: StatePlace
 ) -> Operation[list[StateRow]]:
-    """The newest values of that time whose ids begin so."""
+    """The newest values from that time on whose ids begin so, and that come before that place."""
     rows = yield Query(
         "SELECT owner, id, created, value FROM states WHERE id >= ? AND id < ? "
-        "AND created >= ? AND created < ? ORDER BY created DESC LIMIT ?",
-        (prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1), since, before, number),
+        "AND created >= ? AND (created, owner, id) < (?, ?, ?) "
+        "ORDER BY created DESC, owner DESC, id DESC LIMIT ?",
+        (prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1), since, *before, number),
     )
     return [(owner, name, created, bytes(value)) for owner, name, created, value in rows]
 

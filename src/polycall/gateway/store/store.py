@@ -41,6 +41,7 @@ from polycall.gateway.store.base import (
     LedgerRow,
     Operation,
     Settlement,
+    StatePlace,
     StateRow,
 )
 from polycall.gateway.store.reading_process import ReadingProcess
@@ -214,11 +215,18 @@ class Store:
             self._cache.pop((owner, state_id))
         return await self._write(operations.delete_states(owner, state_ids))
 
-    async def recent_states(self, prefix: str, number: int, *between: float) -> list[StateRow]:
-        """The newest values of all owners whose ids begin so, `between` two times."""
-        rows = await self.look_up_aside(operations.recent_states(prefix, number, *between))
+    async def recent_states(self, prefix: str, number: int) -> list[StateRow]:
+        """The newest values of all owners whose ids begin so."""
+        return (await self.states_page(prefix, number, 0.0, operations.END))[0]
+
+    async def states_page(
+        self, prefix: str, number: int, since: float, before: StatePlace
+    ) -> tuple[list[StateRow], StatePlace | None]:
+        """The newest values of all owners of that time, and where the next page begins, if any."""
+        rows = await self.look_up_aside(operations.states_page(prefix, number, since, before))
         found = [(*row[:3], self._vault.unlock(row[0], row[1], row[3])) for row in rows]
-        return [(*row[:3], row[3]) for row in found if row[3] is not None]
+        place = (rows[-1][2], *rows[-1][:2]) if len(rows) == number else None
+        return [(*row[:3], row[3]) for row in found if row[3] is not None], place
 
     async def owner_states(self, owner: str, prefix: str, number: int) -> dict[str, bytes]:
         """Values of this owner whose ids begin so, as the database has them now."""
