@@ -35,8 +35,8 @@ ROWS = ("small", "burst", "big")
 # A twentieth above what was counted when they were last changed.
 LIMITS: dict[tuple[str, str], int] = {
     **{("small", "passed"): 6_900, ("small", "anthropic"): 11_930, ("small", "gemini"): 14_500},
-    **{("burst", "passed"): 18_040, ("burst", "anthropic"): 55_200, ("burst", "gemini"): 57_270},
-    **{("big", "passed"): 10_110, ("big", "anthropic"): 25_040, ("big", "gemini"): 27_720},
+    **{("burst", "passed"): 18_040, ("burst", "anthropic"): 55_200, ("burst", "gemini"): 48_520},
+    **{("big", "passed"): 9_690, ("big", "anthropic"): 28_240, ("big", "gemini"): 28_810},
 }
 
 
