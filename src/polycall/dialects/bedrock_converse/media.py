@@ -6,7 +6,7 @@ import base64
 import re
 from typing import Any
 
-from polycall.dialects.bedrock_converse.names import DOCUMENT_NAME_LENGTH_MAX, NAME
+from polycall.dialects.bedrock_converse.names import DOCUMENT_NAME_LENGTH_MAX, NAME, WORDS
 from polycall.ir import JSON, Media, MediaKind, Metadata, Opaque
 from polycall.translation.wire import Reader, unread
 
@@ -16,48 +16,7 @@ KINDS: dict[str, MediaKind] = {
     "video": "video",
     "audio": "audio",
 }
-# The formats that the wire names, with the media types that mean them.
-_TYPES: dict[str, dict[str, str]] = {
-    "image": {
-        "png": "image/png",
-        "jpeg": "image/jpeg",
-        "gif": "image/gif",
-        "webp": "image/webp",
-    },
-    "document": {
-        "pdf": "application/pdf",
-        "csv": "text/csv",
-        "doc": "application/msword",
-        "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-        "xls": "application/vnd.ms-excel",
-        "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        "html": "text/html",
-        "txt": "text/plain",
-        "md": "text/markdown",
-    },
-    "video": {
-        "mp4": "video/mp4",
-        "mov": "video/quicktime",
-        "mkv": "video/x-matroska",
-        "webm": "video/webm",
-        "flv": "video/x-flv",
-        "mpeg": "video/mpeg",
-        "mpg": "video/mpg",
-        "wmv": "video/x-ms-wmv",
-        "three_gp": "video/3gpp",
-    },
-    "audio": {
-        "mp3": "audio/mpeg",
-        "wav": "audio/wav",
-        "ogg": "audio/ogg",
-        "flac": "audio/flac",
-        "aac": "audio/aac",
-        "opus": "audio/opus",
-        "m4a": "audio/mp4",
-        "webm": "audio/webm",
-        "pcm": "audio/pcm",
-    },
-}
+_TYPES: dict[str, dict[str, str]] = WORDS.tables["formats"]
 _FORMATS = {
     kind: {media_type: name for name, media_type in types.items()} for kind, types in _TYPES.items()
 }
