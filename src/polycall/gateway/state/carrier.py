@@ -151,7 +151,8 @@ class Carrier:
         is_long = len(part.text) > _SEALED_CHARS_MAX
         text, digest = ("", digest_of(part.text)) if is_long else (part.text, "")
         payload = Token(origin, text, {origin.dialect: state} if state else {}, digest=digest)
-        return _in_slot(client, slot, self.sealer.seal(owner, _encoder.encode(payload)))
+        packed = _packed(payload)
+        return {} if packed is None else _in_slot(client, slot, self.sealer.seal(owner, packed))
 
     def seal_id(self, call_id: str, owner: str, client: str) -> Metadata:
         """For clients that may lose a call's id but keep what stands beside it.
@@ -160,8 +161,10 @@ class Carrier:
         """
         if not marks_calls(client):
             return {}
-        token = self.sealer.seal(owner, _encoder.encode(Token(None, id=call_id)))
-        return _in_slot(client, slot_of(client), token)
+        packed = _packed(Token(None, id=call_id))
+        if packed is None:
+            return {}
+        return _in_slot(client, slot_of(client), self.sealer.seal(owner, packed))
 
     async def keep(self, owner: str, base: str, turn: CarriedTurn) -> None:
         """Keep a turn; it is committed when this returns."""
@@ -169,12 +172,23 @@ class Carrier:
         if size > _KEPT_CHARS_MAX:  # the next step tells of the loss, as below
             logger.warning("a turn of %d characters is not kept: %d at most", size, _KEPT_CHARS_MAX)
             return
-        value = _encoder.encode(turn)
+        value = _packed(turn)
+        if value is None:
+            return
         try:
             await self._store.save_state(owner, base, value)
         except StoreError:
             # The client has its answer; the next step tells of the loss.
             logger.exception("the state of a turn was not kept")
+
+
+def _packed(value: CarriedTurn | Token) -> bytes | None:
+    """The bytes of it; `None` where a provider wrote what no other reader would take."""
+    try:
+        return _encoder.encode(value)
+    except (OverflowError, UnicodeEncodeError) as error:
+        logger.warning("the state of a turn is not carried: %s", error)
+        return None
 
 
 def marks_calls(client: str) -> bool:
