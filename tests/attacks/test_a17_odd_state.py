@@ -9,11 +9,15 @@ from typing import Any, ClassVar
 
 import pytest
 
+from polycall.errors import ProtocolError
+from polycall.gateway.programs.records import Record, Records
+from polycall.gateway.store import open_store
+from polycall.ir import Message, Text
 from tests.edge.test_doors import ask, serving
 from tests.origins import Handler
 from tests.origins import serving as provider
 
-RESPONSES: Any = {
+RESPONSES: dict[str, Any] = {
     "id": "resp_1",
     "object": "response",
     "created_at": 1,
@@ -30,7 +34,7 @@ RESPONSES: Any = {
     ],
     "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
 }
-GEMINI: Any = {
+GEMINI: dict[str, Any] = {
     "candidates": [
         {
             "content": {
@@ -45,6 +49,7 @@ GEMINI: Any = {
     ],
     "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 2, "totalTokenCount": 3},
 }
+ANSWERS: dict[str, Any] = {"r": RESPONSES, "g": GEMINI}
 PARTS = ("candidates", 0, "content", "parts")
 # Where something stands that is carried for the client.
 PLACES: list[tuple[str, tuple[Any, ...]]] = [
@@ -92,8 +97,7 @@ async def test_a17_state_that_nobody_else_takes_ends_no_answer(
         )
         async with serving(tmp_path, config) as served:
             for odd in ODD:
-                answer = copy.deepcopy(RESPONSES if name == "r" else GEMINI)
-                holder = answer
+                holder = answer = copy.deepcopy(ANSWERS[name])
                 for step in place[:-1]:
                     holder = holder[step]
                 holder[place[-1]] = odd
@@ -103,3 +107,15 @@ async def test_a17_state_that_nobody_else_takes_ends_no_answer(
                 )
                 assert status in (200, 502), said
                 assert "its log has the reason" not in json.dumps(said)
+
+
+@pytest.mark.parametrize("odd", [{"n": 2**70}, {"t": "\ud83d"}], ids=["a number", "half a letter"])
+async def test_a17_a_program_whose_model_wrote_odd_things_fails_by_name(
+    tmp_path: Path, odd: Any
+) -> None:
+    store = open_store("sqlite:///s.db", tmp_path)
+    records = Records(store)
+    said = [Message("assistant", [Text("x", metadata={"gemini": odd})])]
+    with pytest.raises(ProtocolError, match="cannot be kept for its program"):
+        await records.save("alice", "r", Record(said))
+    await store.close()

@@ -16,7 +16,7 @@ import time
 import msgspec
 from msgspec import Struct
 
-from polycall.errors import InvalidRequestError
+from polycall.errors import InvalidRequestError, ProtocolError
 from polycall.gateway.store import Store
 from polycall.ir import Message, Opaque, Part, ToolCall, ToolResult
 from polycall.program import PausedProgram
@@ -117,7 +117,7 @@ class Records:
 
     async def save(self, owner: str, record_id: str, record: Record) -> None:
         """Keep it; it is committed when this returns."""
-        await self._store.save_state(owner, _state_id(record_id), _encoder.encode(record))
+        await self._store.save_state(owner, _state_id(record_id), _packed(record))
 
     async def change(self, owner: str, record_id: str, old: Record, new: Record) -> Record:
         """Put `new` in the place of `old`, and give the record that is there then.
@@ -126,7 +126,7 @@ class Records:
         """
 
         def changed(value: bytes) -> bytes | None:
-            return _encoder.encode(new) if _record_decoder.decode(value) == old else None
+            return _packed(new) if _record_decoder.decode(value) == old else None
 
         found = await self._store.change_state(owner, _state_id(record_id), changed)
         if found is None:
@@ -146,7 +146,16 @@ class Records:
     async def save_container(self, owner: str, container: Container) -> None:
         """Keep it; it is committed when this returns."""
         name = f"container_{container.id}"
-        await self._store.save_state(owner, name, _encoder.encode(container))
+        await self._store.save_state(owner, name, _packed(container))
+
+
+def _packed(value: Record | Container) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise ProtocolError(
+            f"the model wrote what cannot be kept for its program: {error}"
+        ) from None
 
 
 def _state_id(record_id: str) -> str:
