@@ -114,7 +114,7 @@ async def test_a17_a_program_whose_model_wrote_odd_things_fails_by_name(
     tmp_path: Path, odd: Any
 ) -> None:
     store = open_store("sqlite:///s.db", tmp_path)
-    records = Records(store)
+    records = Records(store, 60.0)
     said = [Message("assistant", [Text("x", metadata={"gemini": odd})])]
     with pytest.raises(ProtocolError, match="cannot be kept for its program"):
         await records.save("alice", "r", Record(said))
