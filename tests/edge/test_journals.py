@@ -71,7 +71,7 @@ def test_a20_a_file_beyond_the_bound_of_a_journal_is_not_read(case: str, tmp_pat
     assert len(whole) == 200
     whole.append({"kind": "y"})
     whole.close()
-    assert path.read_text() == '{"kind":"x"}\n' * 200 + '{"kind": "y"}\n'
+    assert path.read_text() == '{"kind":"x"}\n' * 200 + '{"kind":"y"}\n'
     LARGE[case](path)
     tracemalloc.start()
     try:
@@ -81,6 +81,16 @@ def test_a20_a_file_beyond_the_bound_of_a_journal_is_not_read(case: str, tmp_pat
         assert tracemalloc.get_traced_memory()[1] < 300_000
     finally:
         tracemalloc.stop()
+
+
+def test_a20_a_journal_written_under_larger_limits_is_opened_with_them(tmp_path: Path) -> None:
+    path, limits = tmp_path / "journal", Limits(journal_entries=100_000)
+    path.write_text('{"kind":"x"}\n' * 100_001)
+    with pytest.raises(JournalError, match=r"Give the limits .* under: `Journal\(path, limits="):
+        Journal(path)
+    whole = Journal(path, limits=limits)
+    assert len(whole) == 100_001
+    whole.close()
 
 
 async def test_a20_results_of_programs_are_held_once(sandbox: Sandbox) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from typing import Any, cast
 
-from .errors import ProtocolViolationError, SandboxError
+from .errors import ProtocolViolationError
 from .frames import Frame
 from .jail import Jail
 from .result import ProgramError, Status
@@ -100,7 +100,7 @@ class JailRun:
             self._handle(frame)
         except ProtocolViolationError:
             raise
-        except SandboxError as fault:
+        except Exception as fault:  # noqa: BLE001 - such as a journal's, whose disk is full
             self._on_fault(fault)
 
     def _handle(self, frame: Frame) -> None:

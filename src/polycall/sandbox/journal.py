@@ -38,7 +38,7 @@ class Journal:
     The file is its owner's alone (0600), only ever grows, and is held with a lock until `close`:
     a second journal at the same path raises `JournalError`.  A last line that was cut off by a
     crash is left out; the next entry takes its place.  A file that is more than a session of these
-    `limits` may have is not read.
+    `limits` may have is not read: give those of its sandbox, where they are not the usual ones.
     """
 
     def __init__(
@@ -153,7 +153,8 @@ def check_size(size: int, entries: int, limits: Limits) -> None:
     if size > bytes_max or entries > entries_max:
         raise JournalError(
             f"the journal has {size} bytes and {entries} entries; "
-            f"{bytes_max} and {entries_max} are read"
+            f"{bytes_max} and {entries_max} are read: twice what the limits allow. Give the limits "
+            "that it was written under: `Journal(path, limits=...)`, `Sandbox(limits=...)`"
         )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+# An error with its traceback, and what was cut: 20,000 characters, each of them escaped.
+_WORDS_BYTES = 250_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -52,4 +55,6 @@ class Limits:
     @property
     def frame_bytes(self) -> int:
         """The largest frame that a program's process may send; printed text is escaped in it."""
-        return max(self.argument_bytes, self.value_bytes, 6 * self.stdout_bytes) + 64_000
+        arguments = 2 * self.argument_bytes  # those with names are counted by themselves
+        printed = 6 * max(self.stdout_bytes, self.stderr_bytes)
+        return max(arguments, 2 * self.value_bytes, printed) + _WORDS_BYTES

@@ -159,11 +159,15 @@ async def serve(control: socket.socket, pool: MontyPool, limits: Limits) -> None
         except OSError:
             data, descriptors = b"", []
         for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)  # a worker would keep it open
             channel = socket.socket(fileno=descriptor)
             channel.setblocking(False)
             task = asyncio.ensure_future(loop.create_connection(make, sock=channel))
             beginning.add(task)
             task.add_done_callback(beginning.discard)
+        if data and not descriptors:  # there was no room for it
+            with contextlib.suppress(OSError):
+                control.send(b"-", socket.MSG_DONTWAIT)
         for over in [each for each in channels if each.serving and each.serving.done()]:
             channels.discard(over)
         if not data and not ended.done():
@@ -186,6 +190,7 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     settings = json.loads(sys.argv[2])
     control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
     asyncio.run(serve(control, MontyPool(pool=settings["pool"]), Limits(**settings["limits"])))
 
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 from .errors import ProtocolViolationError, RuntimeUnavailableError, SandboxError
@@ -32,6 +33,7 @@ _CLOSE_S = 5.0
 _GRACE_S = 5.0  # after the wall clock, which the other process keeps
 # Nothing of the host's environment is for programs, or for what runs them.
 _ENVIRONMENT = ("PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
+_HOME = str(Path(__file__).absolute().parents[2])  # where polycall is found
 
 
 class _GoneError(SandboxError):
@@ -45,18 +47,30 @@ def _ignore_frame(_: Frame) -> None:
 class MontyProcess:
     """A worker that belongs to one session, at the end of a channel."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, channel: socket.socket) -> None:
         self.on_frame: Callable[[Frame], None] = _ignore_frame
         self.on_violation: Callable[[ProtocolViolationError], None] = lambda _: self.kill()
         self.on_gone: Callable[[], None] = self.kill
-        self.alive = False
+        self._is_open = False
         self._limits = limits
+        self._channel = channel
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
 
-    async def open(self, channel: socket.socket, *, began: float, seed: int) -> None:
+    @property
+    def alive(self) -> bool:
+        """Whether it hears: its channel is read in the loop that opened it, and in no other."""
+        return self._is_open and asyncio.get_running_loop() is self._loop
+
+    async def open(self, *, began: float, seed: int) -> None:
         """Waits until the worker is there."""
         try:
-            frame = await self._met(channel, {"type": "begin", "began": began, "seed": seed})
+            frame = await self._met({"type": "begin", "began": began, "seed": seed})
+        except TimeoutError:
+            self.kill()
+            raise SandboxError(
+                f"the process of monty's workers gave no worker within {_START_S:g} s"
+            ) from None
         except BaseException:
             self.kill()
             raise
@@ -66,11 +80,10 @@ class MontyProcess:
                 raise _GoneError
             raise SandboxError(f"no worker of monty: {frame.get('text')}")
         self._quiet()
-        self.alive = True
+        self._is_open = True
 
-    async def _met(self, channel: socket.socket, first: Frame) -> Frame:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Frame] = loop.create_future()
+    async def _met(self, first: Frame) -> Frame:
+        answer: asyncio.Future[Frame] = self._loop.create_future()
 
         def settle(frame: Frame) -> None:
             if not answer.done():
@@ -78,8 +91,8 @@ class MontyProcess:
 
         self.on_frame = settle
         self.on_gone = lambda: settle({"type": "gone"})
-        self._transport, _ = await loop.create_connection(
-            lambda: Wire(self, self._limits), sock=channel
+        self._transport, _ = await self._loop.create_connection(
+            lambda: Wire(self, self._limits), sock=self._channel
         )
         self.send(first)
         async with asyncio.timeout(_START_S):
@@ -108,9 +121,12 @@ class MontyProcess:
         self.on_gone = self.kill
 
     def kill(self) -> None:
-        """The worker ends with its channel."""
-        self.alive = False
-        if self._transport is not None:
+        """The worker ends with its channel, also where a fork of this process has a copy."""
+        self._is_open = False
+        _hang_up(self._channel)
+        if self._transport is None or self._loop.is_closed():
+            self._channel.close()
+        elif asyncio.get_running_loop() is self._loop:  # another hears of it by itself
             self._transport.abort()
 
     async def close(self) -> None:
@@ -150,7 +166,7 @@ class _Run:
             self._handle(frame)
         except ProtocolViolationError:
             raise
-        except SandboxError as fault:
+        except Exception as fault:  # noqa: BLE001 - such as a journal's, whose disk is full
             self._fail(fault)
 
     def _handle(self, frame: Frame) -> None:
@@ -230,61 +246,109 @@ class MontyRuntime:
         self._limits = limits
         try:
             await self._begin(limits)
-        except (OSError, SandboxError, TimeoutError) as error:
-            await self.close()
+        except SandboxError as error:
             raise RuntimeUnavailableError(f"pydantic-monty did not start: {error}") from error
 
     async def _begin(self, limits: Limits) -> None:
-        ours, theirs = socket.socketpair()
-        self._control = ours
-        with theirs:
-            self.process = _started(theirs.fileno(), self._pool_size, limits)
-        ours.setblocking(False)
-        async with asyncio.timeout(_START_S):
-            said = await asyncio.get_running_loop().sock_recv(ours, 4_096)
-        if said != b"ready":
-            raise SandboxError(said.decode("utf-8", "replace") or "its process ended")
-
-    async def open(self, *, began: float, seed: int) -> MontyProcess:
-        if self._limits is None:
-            raise SandboxError("the runtime is not started")
-        for _ in range(2):  # it may be ending, which is known only then
-            with contextlib.suppress(_GoneError):
-                return await self._opened(self._limits, began, seed)
-        raise SandboxError("the process of monty's workers ends again and again")
-
-    async def _opened(self, limits: Limits, began: float, seed: int) -> MontyProcess:
-        async with self._starting:
-            if self.process is None or self.process.poll() is not None:
-                await self._end()
-                await self._begin(limits)
-            meant, control = self.process, self._control
         try:
             ours, theirs = socket.socketpair()
+            self._control = ours
             with theirs:
-                assert control is not None
-                socket.send_fds(control, [b"+"], [theirs.fileno()])
-            process = MontyProcess(limits)
-            await process.open(ours, began=began, seed=seed)
-        except (_GoneError, OSError) as error:
+                self.process = _started(theirs.fileno(), self._pool_size, limits)
+            ours.setblocking(False)
+            async with asyncio.timeout(_START_S):
+                said = await asyncio.get_running_loop().sock_recv(ours, 4_096)
+        except BaseException as error:
+            await self._end()
+            if isinstance(error, OSError):
+                words = str(error) or f"no answer within {_START_S:g} s"
+                raise SandboxError(f"its process does not begin: {words}") from error
+            raise
+        if said != b"ready":
+            await self._end()
+            words = said.decode("utf-8", "replace")
+            raise SandboxError(words or f"the process of {sys.executable!r} ended")
+
+    async def open(self, *, began: float, seed: int) -> MontyProcess:
+        for _ in range(2):  # it may be ending, which is known only then
+            with contextlib.suppress(_GoneError):
+                return await self._opened(began, seed)
+        raise SandboxError("the process of monty's workers ends again and again")
+
+    async def _opened(self, began: float, seed: int) -> MontyProcess:
+        async with self._starting:
+            if self.process is not None and self.process.poll() is not None:
+                await self._end()
+            limits = self._limits
+            if limits is None:
+                raise SandboxError("the runtime is not started, or is closed")
+            if self.process is None:
+                await self._begin(limits)
+            control = self._control
+        assert control is not None
+        try:
+            process = MontyProcess(limits, _passed(control))
+            await process.open(began=began, seed=seed)
+        except _GoneError:
             async with self._starting:
-                if self.process is meant:
-                    await self._end()
-            raise _GoneError(f"{error}") from None
+                await self._ask_why(control)
+            raise
         return process
+
+    async def _ask_why(self, control: socket.socket) -> None:
+        """Whether the process has ended, or had no room for one channel more."""
+        if self._control is not control:
+            return
+        said = b""
+        with contextlib.suppress(ConnectionError):
+            try:
+                async with asyncio.timeout(_CLOSE_S):
+                    said = await asyncio.get_running_loop().sock_recv(control, 1)
+            except TimeoutError:
+                raise SandboxError("the process of monty's workers closed a channel") from None
+        if said:
+            raise SandboxError("the process of monty's workers has as many files open as it may")
+        await self._end()
 
     async def close(self) -> None:
         self._limits = None
-        await self._end()
+        if self._control is not None:
+            _hang_up(self._control)  # who waits for it hears of that
+        async with self._starting:
+            await self._end()
 
     async def _end(self) -> None:
         """The process ends when its end of the control does."""
         control, self._control = self._control, None
         if control is not None:
+            _hang_up(control)
             control.close()
         process, self.process = self.process, None
         if process is not None:
             await asyncio.to_thread(_reap, process)
+
+
+def _hang_up(channel: socket.socket) -> None:
+    """End it for both sides: to close it does not, where a fork of this process has a copy."""
+    with contextlib.suppress(OSError):  # it may be over
+        channel.shutdown(socket.SHUT_RDWR)
+
+
+def _passed(control: socket.socket) -> socket.socket:
+    """A new channel, of which the other process gets its end."""
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as error:
+        raise SandboxError(f"no channel to a worker of monty: {error}") from error
+    with theirs:
+        try:
+            socket.send_fds(control, [b"+"], [theirs.fileno()])
+        except OSError as error:
+            ours.close()
+            if isinstance(error, ConnectionError) or control.fileno() < 0:
+                raise _GoneError from None
+            raise SandboxError(f"no channel to a worker of monty: {error}") from error
+    return ours
 
 
 def _started(control: int, pool: int, limits: Limits) -> subprocess.Popen[bytes]:
@@ -295,9 +359,15 @@ def _started(control: int, pool: int, limits: Limits) -> subprocess.Popen[bytes]
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=(control,),
-        env={**inherited, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**inherited, "PYTHONPATH": os.pathsep.join(_places())},
         cwd="/",
     )
+
+
+def _places() -> list[str]:
+    """Where modules are found, as seen from anywhere."""
+    places = [os.path.abspath(place) for place in sys.path]
+    return places if _HOME in places else [_HOME, *places]
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -95,8 +96,9 @@ class Sandbox:
 
     def _candidates(self) -> list[Runtime]:
         jail = JailRuntime(pool=self._pool, packages=self._packages, bwrap_path=self._bwrap)
-        # Where no descriptor can be passed on, the workers are this process's own.
-        apart = hasattr(socket, "send_fds")
+        # Where no descriptor can be passed on, or there is no Python to start (a program that was
+        # frozen into one file), the workers are this process's own.
+        apart = hasattr(socket, "send_fds") and sys.executable and not hasattr(sys, "frozen")
         monty = MontyRuntime(pool=self._pool) if apart else MontyPool(pool=self._pool)
         match self._asked:
             case "jail":

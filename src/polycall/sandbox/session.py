@@ -237,7 +237,14 @@ class Session:
         if self._process is not None and self._process.alive:
             return self._process
         await self._drop_process()
-        process = await self._runtime.open(began=self._began, seed=self._seed)
+        try:
+            process = await self._runtime.open(began=self._began, seed=self._seed)
+        except SandboxError:
+            self._check_open()
+            raise
+        if self._closed:  # meanwhile
+            await process.close()
+        self._check_open()
         self._process = process
         if len(self.journal):
             for run in await asyncio.to_thread(self.journal.runs):

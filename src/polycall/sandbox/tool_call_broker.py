@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from .errors import InDoubtError, JournalError, Pause, ProtocolViolationError, SandboxError
+from .errors import InDoubtError, JournalError, Pause, ProtocolViolationError
 from .inside import plain
 from .journal import SECONDS_MAX, Entry, Journal, RecordedRun
 from .limits import Limits
@@ -189,7 +189,7 @@ class ToolCallBroker:
         elif isinstance(wait_s, (int, float)):
             due = float(now) + float(wait_s)
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(float(wait_s), lambda: self._answer(due))
+            self._timer = loop.call_later(float(wait_s), self._guarded, self._answer, due)
 
     def _is_told_by(self, recorded: RecordedRun) -> bool:
         """Whether the journal, or an answer given beforehand, has ended the wait."""
@@ -290,7 +290,7 @@ class ToolCallBroker:
         except Pause:
             self._tasks.pop(call.id, None)
             self._paused.add(call.id)
-            self._record({"kind": "pause", "id": call.id})
+            self._guarded(self._record, {"kind": "pause", "id": call.id})
             if self._request is not None and self._is_stalled():
                 self.on_stalled()
             return
@@ -311,9 +311,13 @@ class ToolCallBroker:
             return
         if self._tasks.pop(call.id, None) is None:
             return
+        self._guarded(self._settle, call.id, outcome, time.monotonic() - began)
+
+    def _guarded(self, work: Callable[..., None], *given: Any) -> None:
+        """Do what nobody waits for: where the journal takes no entry, the run hears of it."""
         try:
-            self._settle(call.id, outcome, duration_s=time.monotonic() - began)
-        except SandboxError as fault:
+            work(*given)
+        except Exception as fault:  # noqa: BLE001 - a full disk's among them
             self.on_fault(fault)
 
     async def _called(self, call: Call) -> Any:
@@ -339,7 +343,7 @@ class ToolCallBroker:
             self._threads = ThreadPoolExecutor(size, thread_name_prefix="polycall-tool")
         return self._threads
 
-    def _settle(self, call_id: int, outcome: dict[str, Any], *, duration_s: float = 0.0) -> None:
+    def _settle(self, call_id: int, outcome: dict[str, Any], duration_s: float = 0.0) -> None:
         call = self._calls[call_id]
         if "error" in outcome:
             message = outcome["error"]["message"]
