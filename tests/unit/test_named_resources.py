@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from types import SimpleNamespace
@@ -347,5 +348,11 @@ async def test_a_lost_answer_is_written_down_by_the_one_that_ended_it(
     responses = BackgroundResponses(store, SimpleNamespace(), limits)  # pyright: ignore[reportArgumentType]
     responses._services = SimpleNamespace()  # pyright: ignore[reportAttributeAccessIssue]
     owner = Owner("k", "k")
+
+    async def stood_still(look: Any) -> Any:
+        return await look()
+
+    monkeypatch.setattr("polycall.gateway.responses.background.stood_still", stood_still)
     await responses.record(owner, "resp_1")
+    await asyncio.gather(*responses._watched.values())
     assert len(written) == 2 * is_first
