@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from polycall import Toolset, tool
 from polycall.mcp import mcp_server, serve_http
 from polycall.mcp.request_ids import RequestIds
 
+SESSION = b"mcp-session-id"
 Ask = Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]
 
 HELLO = {
@@ -214,3 +216,106 @@ async def test_what_is_no_request_is_passed_on_as_it_came(body: bytes) -> None:
     scope = {"type": "http", "method": "POST", "headers": [(b"mcp-session-id", b"s")]}
     await RequestIds().guarded(app)(scope, receive, send)
     assert b"".join(came) == body
+
+
+async def post(app: Any, session: bytes, body: bytes, method: str = "POST") -> list[Any]:
+    """Ask once; give the statuses that were answered."""
+    statuses: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        if "status" in message:
+            statuses.append(message["status"])
+
+    await app({"type": "http", "method": method, "headers": [(SESSION, session)]}, receive, send)
+    return statuses
+
+
+async def leave(app: Any, session: bytes, body: bytes) -> None:
+    """Ask, and hang up before there is an answer."""
+    task = asyncio.create_task(post(app, session, body))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def slow(scope: Any, receive: Any, send: Any) -> None:
+    if scope["method"] == "DELETE":
+        status = 200 if scope["headers"] != [(SESSION, b"theirs")] else 404
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("is_session", [True, False])
+async def test_what_is_kept_of_clients_that_left_is_short(*, is_session: bool) -> None:
+    """Whatever they sent: an id as long as a body, or a session's name."""
+    app, session, request_id = RequestIds().guarded(slow), "", ""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(20):
+            long = f"{number}" + "x" * 1_000_000
+            session, request_id = (long, "a") if is_session else ("s", long)
+            await leave(app, session.encode(), json.dumps(request(request_id, "ping")).encode())
+        assert tracemalloc.get_traced_memory()[0] - before < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert await post(app, session.encode(), json.dumps(request(request_id, "x")).encode()) == [400]
+
+
+@pytest.mark.parametrize("number", [7, "7", "x" * 10_000])
+async def test_an_id_is_free_when_the_application_fails(number: Any) -> None:
+    begun = 0
+
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal begun
+        begun += 1
+        raise RuntimeError("a mistake")
+
+    app = RequestIds().guarded(failing)
+    for times in (1, 2):
+        with pytest.raises(RuntimeError, match="a mistake"):
+            await post(app, b"s", json.dumps(request(number, "ping")).encode())
+        assert begun == times
+
+
+async def test_an_id_stays_open_when_its_client_takes_no_answer() -> None:
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Any) -> None:
+        raise ConnectionError("it has left")
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    app, body = RequestIds().guarded(answering), json.dumps(request(7, "ping")).encode()
+    scope = {"type": "http", "method": "POST", "headers": [(SESSION, b"s")]}
+    with pytest.raises(ConnectionError):
+        await app(scope, receive, send)
+    assert await post(app, b"s", body) == [400]
+
+
+async def test_the_ids_of_a_deleted_session_are_forgotten() -> None:
+    ids = RequestIds()
+    app = ids.guarded(slow)
+    for session in (b"mine", b"theirs"):
+        for number in (7, "a"):
+            await leave(app, session, json.dumps(request(number, "ping")).encode())
+    for session, status in ((b"mine", 200), (b"theirs", 404)):
+        assert await post(app, session, b"", "DELETE") == [status]
+    assert await post(app, b"theirs", json.dumps(request(7, "ping")).encode()) == [400]
+    assert len(ids._open) == 2  # pyright: ignore[reportPrivateUsage]  # of the other session
+
+
+@pytest.mark.parametrize("size", [5_000_000, 9_000_000])
+async def test_long_bodies_are_guarded_where_the_library_takes_them(size: int) -> None:
+    app = RequestIds(10_000_000).guarded(slow)
+    body = json.dumps(request(7, "ping", said="x" * size)).encode()
+    await leave(app, b"s", body)
+    assert await post(app, b"s", body) == [400]

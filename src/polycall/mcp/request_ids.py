@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 import mcp_types as types
@@ -36,14 +38,15 @@ class _Envelope(msgspec.Struct):
 
 
 class RequestIds:
-    """Those of all sessions over HTTP.
+    """Those of all sessions over HTTP, in as few bytes each however long a client makes them.
 
-    A request whose client left before its answer was sent is at work still, and stays open: the
-    answer may come at any time.
+    A request whose client left before its answer was sent is at work still, and stays open until
+    its session is deleted: the answer may come at any time.
     """
 
-    def __init__(self) -> None:
-        self._open: OrderedDict[tuple[str, types.RequestId], None] = OrderedDict()
+    def __init__(self, body_bytes_max: int = DEFAULT_MAX_REQUEST_BODY_SIZE) -> None:
+        self._body_bytes_max = body_bytes_max  # a longer one is refused by the library
+        self._open: OrderedDict[tuple[bytes, bytes], None] = OrderedDict()
 
     def guarded(
         self, app: Application
@@ -54,28 +57,64 @@ class RequestIds:
             session = _session(scope)
             if not session:  # a request on its own, or the first of a session
                 await app(scope, receive, send)
-                return
-            received = await _received(receive)
-            request_id = _request_id(received)
-            if request_id is None:
-                await app(scope, _again(received, receive), send)
-                return
-            key = (session, coerce_request_id(request_id))
-            if key in self._open:
-                await _refuse(request_id, send)
-                return
-            self._open[key] = None
-            while len(self._open) > _OPEN_MAX:
-                self._open.popitem(last=False)
-
-            async def sent(message: Received) -> None:
-                await send(message)
-                if message["type"] == "http.response.body" and not message.get("more_body"):
-                    self._open.pop(key, None)
-
-            await app(scope, _again(received, receive), sent)
+            elif scope["method"] == "DELETE":
+                await app(scope, receive, self._ending(session, send))
+            elif scope["method"] == "POST":
+                received = await _received(receive, self._body_bytes_max)
+                request_id = _request_id(received)
+                again = _again(received, receive)
+                if request_id is None:
+                    await app(scope, again, send)
+                else:
+                    await self._serve(session, request_id, partial(app, scope, again), send)
+            else:
+                await app(scope, receive, send)
 
         return served
+
+    async def _serve(
+        self,
+        session: bytes,
+        request_id: types.RequestId,
+        app: Callable[[Send], Awaitable[None]],
+        send: Send,
+    ) -> None:
+        key = (session, _digest(repr(coerce_request_id(request_id)).encode()))
+        if key in self._open:
+            await _refuse(request_id, send)
+            return
+        self._open[key] = None
+        while len(self._open) > _OPEN_MAX:
+            self._open.popitem(last=False)
+        is_gone = False
+
+        async def sent(message: Received) -> None:
+            nonlocal is_gone
+            try:
+                await send(message)
+            except BaseException:
+                is_gone = True
+                raise
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self._open.pop(key, None)
+
+        try:
+            await app(sent)
+        except Exception:
+            if not is_gone:  # the application's own failure: nothing is at work
+                self._open.pop(key, None)
+            raise
+
+    def _ending(self, session: bytes, send: Send) -> Send:
+        """Say what the application answers; nothing of a session that it ended is open."""
+
+        async def sent(message: Received) -> None:
+            if message["type"] == "http.response.start" and message["status"] < 300:
+                for key in [each for each in self._open if each[0] == session]:
+                    del self._open[key]
+            await send(message)
+
+        return sent
 
 
 class _OfStreams:
@@ -123,17 +162,22 @@ def refusal(request_id: types.RequestId) -> types.JSONRPCError:
     return types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
 
 
-def _session(scope: Any) -> str:
-    if scope["type"] != "http" or scope["method"] != "POST":
-        return ""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == _SESSION), "")
+def _digest(text: bytes) -> bytes:
+    return blake2b(text, digest_size=16).digest()
 
 
-async def _received(receive: Receive) -> deque[Received]:
+def _session(scope: Any) -> bytes:
+    """A digest of its name; nothing for what has no session."""
+    if scope["type"] != "http":
+        return b""
+    return next((_digest(value) for key, value in scope["headers"] if key == _SESSION), b"")
+
+
+async def _received(receive: Receive, size_max: int) -> deque[Received]:
     """The body, as far as it is no longer than the library takes."""
     received: deque[Received] = deque()
     size = 0
-    while size <= DEFAULT_MAX_REQUEST_BODY_SIZE:
+    while size <= size_max:
         message = await receive()
         received.append(message)
         size += len(message.get("body", b""))

@@ -19,7 +19,10 @@ from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
-from mcp.server.transport_security import TransportSecuritySettings
+from mcp.server.transport_security import (
+    DEFAULT_MAX_REQUEST_BODY_SIZE,
+    TransportSecuritySettings,
+)
 from starlette.applications import Starlette
 
 from polycall._support import jsontext
@@ -117,7 +120,8 @@ class _Server(Server[Any]):
 
     def streamable_http_app(self, **options: Any) -> Starlette:
         app = super().streamable_http_app(**options)
-        app.add_middleware(RequestIds().guarded)
+        body_bytes_max = options.get("max_request_body_size", DEFAULT_MAX_REQUEST_BODY_SIZE)
+        app.add_middleware(RequestIds(body_bytes_max).guarded)
         return app
 
     def create_initialization_options(
