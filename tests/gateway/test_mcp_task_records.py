@@ -303,3 +303,35 @@ async def test_a_task_of_a_process_that_is_gone_is_taken_up_without_being_asked_
     )
     for each in (tasks, *others):
         await each.close()
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["it hears", "it is gone"])
+async def test_a_cancelled_task_is_ended_by_its_process_or_in_its_place_once(
+    is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_module, "_HEARD_S", 1.0)
+    values = Values()
+    own, others = tasks_on(values), [tasks_on(values) for _ in range(2)]
+    left: list[str] = []
+
+    async def work(_running: Running[Any]) -> CallToolResult:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def leave(owner: Owner, record: TaskRecord) -> None:
+        assert owner == ME
+        left.append(record.id)
+
+    record = await begun(own, work)
+    if not is_there:
+        for job in own._jobs.values():  # pyright: ignore[reportPrivateUsage]
+            assert job.task is not None
+            job.task.cancel()
+    assert [await each.cancel(ME, record.id, leave) for each in others] == [True, False]
+    async with asyncio.timeout(20):
+        while not TaskRecord.read(values.kept[ME.id, HEAD + record.id]).is_heard:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(1.2)
+    assert left == ([] if is_there else [record.id])
+    for each in (own, *others):
+        await each.close(0.0)

@@ -33,7 +33,7 @@ from polycall.tools.execute import Attempt, attempt
 from polycall.tools.validate import SchemaChecker
 
 if TYPE_CHECKING:
-    from polycall.gateway.mcp.hub import Hub, OfferedTool
+    from polycall.gateway.mcp.hub import Hub, Member, OfferedTool
     from polycall.gateway.observability.traces import Traces
 
 logger = logging.getLogger("polycall.mcp")
@@ -173,6 +173,10 @@ class ToolCalls:
     def server_of(self, names: Iterable[str], full: str) -> str:
         """Which of these servers a tool belongs to, by its full name."""
         return next((name for name in names if full.startswith(f"{name}_")), "")
+
+    async def member(self, name: str) -> Member | None:
+        """A server, where it can be had."""
+        return next(iter(await self._hub.ready([name])), None)
 
     def deadline_s(self, name: str) -> float:
         """How long a call of this server may take."""

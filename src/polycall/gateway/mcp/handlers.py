@@ -86,7 +86,9 @@ class Handlers:
         self._parked = Parked(store)
         self._tasks = Tasks(store, calls.worker)
         self._resumer = Resumer(calls, self._scope)
-        self._task_requests = TaskRequests(self._tasks, _owner, self.begin_task, self._resumed)
+        self._task_requests = TaskRequests(
+            self._tasks, _owner, self.begin_task, self._resumed, self._resumer.leave
+        )
         self._subscriptions = Subscriptions(offers, self._task_requests)
         self._logs = ClientLogs()
         self._checkers = {

@@ -40,6 +40,16 @@ class Resumer:
         asked = McpRequest(owner, names, is_code=False, is_one=False, gateway_request=request)
         return self.running(asked, record)
 
+    async def leave(self, owner: Owner, record: TaskRecord) -> None:
+        """End a call whose client cancelled it when its process was gone already."""
+        if not record.server:  # a program
+            return
+        self._write_down(owner, record, status=499, outcome="cancelled")
+        member = await self._calls.member(record.server)
+        task = record.server_task
+        if member is not None and task is not None and member.place == task.place:
+            await self._calls.cancel_task(record.server, task)
+
     def running(self, asked: McpRequest, record: TaskRecord) -> Made:
         """Waits for the server's task of the record; its questions are of this request's key."""
         task = record.server_task
@@ -69,16 +79,20 @@ class Resumer:
             offered, why = await self._offered(asked, record, until)
         except asyncio.CancelledError:
             if not task.is_left:
-                self._write_down(asked, record, status=499, outcome="cancelled")
+                self._write_down(asked.owner, record, status=499, outcome="cancelled")
             raise
         if offered is None:
-            self._write_down(asked, record, error="the result of the server's task cannot be had")
+            self._write_down(
+                asked.owner, record, error="the result of the server's task cannot be had"
+            )
             return failed(
                 f"the result of {record.tool!r} cannot be had ({why}); the call may have done its "
                 "work, and it is not made again"
             )
         if offered.member.place != task.place:
-            self._write_down(asked, record, error="another server is in the place of the task's")
+            self._write_down(
+                asked.owner, record, error="another server is in the place of the task's"
+            )
             return failed(
                 f"[mcp.{record.server}] is another server than the one that began this task; the "
                 "call may have done its work there, and it is not made again"
@@ -109,7 +123,7 @@ class Resumer:
 
     def _write_down(
         self,
-        asked: McpRequest,
+        owner: Owner,
         record: TaskRecord,
         *,
         status: int = 200,
@@ -119,7 +133,7 @@ class Resumer:
         """Write the row of a call whose result is not to be had."""
         row = call_row(
             record.call_id or record.id,
-            (record.key, asked.owner.id),
+            (record.key, owner.id),
             (record.tool, record.server),
             self._calls.worker,
             status=status,

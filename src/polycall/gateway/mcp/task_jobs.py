@@ -182,8 +182,11 @@ class TaskJob:
 
         def ended(value: bytes) -> bytes | None:
             record = TaskRecord.read(value)
-            if record.is_over or record.worker != self._worker:
+            if record.worker != self._worker:
                 return None
+            if record.is_over:
+                record.is_heard = True
+                return record.written()
             record.status, record.message, record.error = status, message, error
             record.is_lost = is_lost
             record.question, record.answer, record.updated = None, None, time.time()

@@ -47,6 +47,7 @@ class TaskRecord(Struct):
     answer: JSON | None = None  # what the person said to that question
     error: JSON | None = None
     is_lost: bool = False
+    is_heard: bool = False  # by the process that makes the call: the client cancelled it
 
     @classmethod
     def read(cls, value: bytes) -> TaskRecord:

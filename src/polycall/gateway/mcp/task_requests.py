@@ -24,7 +24,7 @@ from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.mcp.asking import asked_now, is_modern
 from polycall.gateway.mcp.task_jobs import Made
 from polycall.gateway.mcp.task_records import TaskRecord
-from polycall.gateway.mcp.tasks import POLL_MS, Tasks
+from polycall.gateway.mcp.tasks import POLL_MS, Leave, Tasks
 from polycall.ir import JSON
 from polycall.mcp.asking import Elicitation
 from polycall.mcp.tasks import EXTENSION, TASKS_REVISION, UpdateTaskParams
@@ -47,11 +47,13 @@ class TaskRequests:
         owner_of: Callable[[Context], Owner],
         begin: BeginTask,
         resume: ResumeTask,
+        leave: Leave,
     ) -> None:
         self._tasks = tasks
         self._owner_of = owner_of
         self._begin = begin
         self._resume = resume
+        self._leave = leave
 
     def register(self, server: Server[Any]) -> None:
         """Serve them."""
@@ -171,7 +173,7 @@ class TaskRequests:
     async def _cancel(self, context: Context, params: types.CancelTaskRequestParams) -> JSON:
         owner = self._owner_of(context)
         record = await self._found(context, params.task_id)
-        is_cancelled = await self._tasks.cancel(owner, record.id)
+        is_cancelled = await self._tasks.cancel(owner, record.id, self._leave)
         if is_modern(context.session):
             return {}
         if not is_cancelled:

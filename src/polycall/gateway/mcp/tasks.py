@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import mcp_types as types
@@ -44,6 +44,7 @@ logger = logging.getLogger("polycall.mcp")
 
 # Waits for the server's task of a record, for the key that asks.
 Resume: TypeAlias = Callable[[TaskRecord], Made]
+Leave: TypeAlias = Callable[[Owner, TaskRecord], Awaitable[None]]
 
 POLL_MS = 1_000
 _TTL_MS = 3_600_000
@@ -51,6 +52,7 @@ _TTL_MS_MAX = int(TTL_S_MAX * 1000)
 _RUNNING_MAX = 500
 _RUNNING_OF_KEY_MAX = 32
 _KEPT_OF_KEY_MAX = 200
+_HEARD_S = 10.0  # after which a process that heard nothing of it is gone
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -63,6 +65,7 @@ class Tasks:
         self._jobs: dict[str, TaskJob] = {}
         self._beginning: Counter[str] = Counter()  # by key, those that are not in the store yet
         self._taking_up: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
         self._asked: dict[str, Resume] = {}  # of those, for the client that asked last
 
     async def begin(
@@ -251,10 +254,11 @@ class Tasks:
         await self._store.change_state(owner.id, HEAD + name, answered)
         self._nudge(name)
 
-    async def cancel(self, owner: Owner, name: str) -> bool:
+    async def cancel(self, owner: Owner, name: str, leave: Leave | None = None) -> bool:
         """End a task; false where it had ended.
 
-        Where its process is gone, another one takes it up first, which tells its server.
+        Where its process is gone, another one takes it up first, which tells its server; where that
+        is not known yet, `leave` does so if that process hears nothing of it.
         """
         if (taking := self._taking_up.get(name)) is not None:
             await asyncio.wait([taking], timeout=(LOOKS + 1) * BEAT_S)
@@ -273,7 +277,30 @@ class Tasks:
 
         await self._store.change_state(owner.id, HEAD + name, cancelled)
         self._nudge(name)
+        is_elsewhere = is_ours and name not in self._jobs
+        if is_elsewhere and leave is not None and len(self._leaving) < _RUNNING_MAX:
+            task = asyncio.ensure_future(self._left(owner, name, leave))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
         return is_ours
+
+    async def _left(self, owner: Owner, name: str, leave: Leave) -> None:
+        """Do what is left of a task that was cancelled, unless its process does."""
+        await asyncio.sleep(_HEARD_S)
+        is_ours = False
+
+        def heard(value: bytes) -> bytes | None:
+            nonlocal is_ours
+            record = TaskRecord.read(value)
+            is_ours, record.is_heard = not record.is_heard, True
+            return record.written() if is_ours else None
+
+        try:
+            value = await self._store.change_state(owner.id, HEAD + name, heard)
+            if value is not None and is_ours:
+                await leave(owner, TaskRecord.read(value))
+        except Exception:
+            logger.exception("nobody is told that the task %s is cancelled", name)
 
     async def settled(self, name: str) -> None:
         """Wait until there may be something new of a task."""
@@ -285,8 +312,8 @@ class Tasks:
 
     async def close(self, within_s: float = 5.0) -> None:
         """End the calls that are under way; their tasks say so."""
-        for taking in self._taking_up.values():
-            taking.cancel()
+        for task in [*self._taking_up.values(), *self._leaving]:
+            task.cancel()
         for job in list(self._jobs.values()):
             job.abandon()
         tasks = [job.task for job in self._jobs.values() if job.task is not None]
