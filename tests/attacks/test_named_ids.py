@@ -348,6 +348,19 @@ def test_what_is_not_stored_is_not_noted(gateway: Gateway) -> None:
     assert gateway.request("POST", "/v1/responses", asked, key=OTHER_KEY).status == 200
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_container_lives_on_whether_or_not_its_answer_is_stored(
+    gateway: Gateway, *, stream: bool
+) -> None:
+    tools = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+    body = {"model": "r/m", "input": "x", "store": False, "stream": stream, "tools": tools}
+    ids = ids_in(gateway.post("/v1/responses", body).content)
+    tools = [{"type": "code_interpreter", "container": ids["cntr"]}]
+    asked = {"model": "r/m", "input": "x", "tools": tools}
+    for key, status in ((OTHER_KEY, 404), (KEY, 200)):
+        assert gateway.request("POST", "/v1/responses", asked, key=key).status == status
+
+
 async def test_what_has_a_maker_keeps_it(tmp_path: Path) -> None:
     """Whoever is answered with the same id later, and whatever age it has."""
     store = open_store("sqlite:///s.db", tmp_path)
@@ -402,6 +415,32 @@ BODIES: dict[str, tuple[str, bytes, list[str]]] = {
         b'"code_execution_tool_result","content":"x"}]}',
         ["container_0123456789"],
     ),
+    **{
+        f"a file after {words.decode()}": (
+            "anthropic",
+            b'{"container":%b,"content":[%b,{"type":"bash_code_execution_tool_result","content":'
+            b'{"content":[null,{"file_id":"file_0123456789abcdef"}]}}]}'
+            % (b"null" if b"text_editor" in words else b'"another form"', words),
+            ["file_0123456789abcdef"],
+        )
+        for words in (
+            b'{"type":"text_editor_code_execution_tool_result","content":{"content":"a text"}}',
+            b'{"type":"text_editor_code_execution_tool_result","content":{"content":null}}',
+            b'{"type":"code_execution_tool_result","content":{"content":["a text"]}}',
+            b'{"type":"code_execution_tool_result","content":{"content":7}}',
+            b'{"type":null}',
+            b"null",
+        )
+    },
+    **{
+        f"an item after {words.decode()}": (
+            "openai-responses",
+            b'{"output":[%b,{"id":"ci_0123456789abcdef","container_id":"cntr_0123456789abcdef"}]}'
+            % words,
+            ["ci_0123456789abcdef", "cntr_0123456789abcdef"],
+        )
+        for words in (b"null", b'"a text"', b"[]")
+    },
 }
 
 
@@ -411,5 +450,5 @@ def test_only_what_the_provider_made_is_noted(case: str) -> None:
     made = MadeResources(dialect)
     made.in_body(body)
     made.in_frame(b"event: x\ndata: " + body)
-    assert made.taken() == ids
-    assert made.taken() == []
+    assert list(made.taken()) == ids
+    assert made.taken() == {}

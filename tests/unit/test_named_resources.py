@@ -298,7 +298,7 @@ async def test_a_translated_answer_that_breaks_off_has_a_maker(
     """Its client has read the id by then, and the provider may have stored it."""
     noted: list[Any] = []
 
-    async def note_made(attempt: Any, services: Any, name: str, made: list[str]) -> None:
+    async def note_made(attempt: Any, services: Any, name: str, made: Any) -> None:
         noted.append((attempt, name, made))
 
     earlier = SimpleNamespace(note_made=note_made)
@@ -317,7 +317,7 @@ async def test_a_translated_answer_that_breaks_off_has_a_maker(
     monkeypatch.setattr(stream, "_run", broken)
     with pytest.raises(TruncatedError):
         await stream.run(SimpleNamespace())  # pyright: ignore[reportArgumentType]
-    assert noted == [("here", "v1_theirs", [])]
+    assert noted == [("here", "v1_theirs", {})]
 
 
 @pytest.mark.parametrize("is_first", [True, False])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from msgspec.structs import replace
@@ -29,6 +30,7 @@ logger = logging.getLogger("polycall.items")
 
 # Clients of these name an earlier answer in the place of what was said.
 _REFERRING = frozenset({"openai-responses", "gemini-interactions"})
+_NOTHING: Mapping[str, bool] = MappingProxyType({})
 
 
 class EarlierAnswers:
@@ -147,16 +149,18 @@ class EarlierAnswers:
         attempt: Attempt,
         services: GatewayServices,
         named: str | bytes,
-        made: Iterable[str] = (),
+        made: Mapping[str, bool] = _NOTHING,
     ) -> None:
         """Note whose an answer is that its provider may keep, and what was made with it.
 
-        `named` is the answer's id, or bytes that begin with it; `made` are ids of items and files.
+        `named` is the answer's id, or bytes that begin with it; `made` are ids, and whether each is
+        an item.  Containers and files live on whether or not the answer is stored.
         """
         if self._dialect != attempt.dialect.NAME:
             return
         owner, provider = self._owner_id, attempt.target.provider.name
-        makes = [] if self.is_referring and not self._may_be_stored else list(made)
+        drops_items = self.is_referring and not self._may_be_stored
+        makes = [name for name, is_item in made.items() if not (is_item and drops_items)]
         if self._may_be_stored or self._begins_thread:
             name = id_in(named) if isinstance(named, bytes) else named
             if name and self.is_referring and self.wants_kept(services):

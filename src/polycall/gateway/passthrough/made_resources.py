@@ -8,8 +8,8 @@ is made of others' words.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -18,6 +18,9 @@ from msgspec import Raw, Struct
 ID_CHARS_MIN = 16
 _is_id = re.compile(rf"[\w.:-]{{{ID_CHARS_MIN},200}}", re.ASCII).fullmatch
 
+_NONE = Raw(b"")
+T = TypeVar("T")
+
 
 class _Named(Struct):
     id: Any = None
@@ -25,8 +28,8 @@ class _Named(Struct):
 
 
 class _Responses(Struct):
-    output: list[_Named] = []
-    item: _Named | None = None
+    output: list[Raw] = []
+    item: Raw = _NONE
 
 
 class _File(Struct):
@@ -34,23 +37,23 @@ class _File(Struct):
 
 
 class _Result(Struct):
-    content: list[_File] = []
+    content: list[Raw] = []
 
 
 class _Block(Struct):
     type: str = ""
-    content: Raw = Raw(b"")
+    content: Raw = _NONE
 
 
 class _Message(Struct):
-    container: _Named | None = None
-    content: list[_Block] = []
+    container: Raw = _NONE
+    content: Raw = _NONE
 
 
 class _Anthropic(_Message):
-    message: _Message | None = None
-    delta: _Message | None = None
-    content_block: _Block | None = None
+    message: Raw = _NONE
+    delta: Raw = _NONE
+    content_block: Raw = _NONE
 
 
 class _Spoken(Struct):
@@ -78,12 +81,12 @@ class MadeResources:
     def __init__(self, dialect: str) -> None:
         self._dialect = dialect
         _, self.marks, self._look = _LOOKS.get(dialect, _NOTHING)
-        self.ids: dict[str, None] = {}
+        # Whether each is an item, which is gone with an answer that is not stored.
+        self.ids: dict[str, bool] = {}
 
-    def taken(self) -> list[str]:
+    def taken(self) -> dict[str, bool]:
         """The ids that were found since they were taken last."""
-        ids = list(self.ids)
-        self.ids.clear()
+        ids, self.ids = self.ids, {}
         return ids
 
     def in_body(self, body: bytes) -> None:
@@ -99,44 +102,53 @@ class MadeResources:
 
     def _note(self, data: bytes) -> None:
         try:
-            for each in self._look(data):
+            for each, is_item in self._look(data):
                 if isinstance(each, str) and _is_id(each):
-                    self.ids[each] = None
+                    self.ids[each] = is_item
         except (msgspec.DecodeError, RecursionError):
             return  # what is wrong with the answer is said elsewhere
 
 
-def _in_responses(data: bytes) -> Iterator[Any]:
+def _each(values: Iterable[Raw], kind: type[T]) -> Iterator[T]:
+    """Those that are of this kind: what a vendor says in another form hides nothing beside it."""
+    for value in values:
+        try:
+            yield msgspec.json.decode(value, type=kind)
+        except msgspec.DecodeError:
+            continue
+
+
+def _in_responses(data: bytes) -> Iterator[tuple[Any, bool]]:
     found = msgspec.json.decode(data, type=_Responses)
-    for item in (*found.output, found.item):
-        if item is not None:
-            yield item.id
-            yield item.container_id
+    for item in _each((*found.output, found.item), _Named):
+        yield item.id, True
+        yield item.container_id, False
 
 
-def _in_anthropic(data: bytes) -> Iterator[Any]:
+def _in_anthropic(data: bytes) -> Iterator[tuple[Any, bool]]:
     found = msgspec.json.decode(data, type=_Anthropic)
-    blocks = [] if found.content_block is None else [found.content_block]
-    for each in (found, found.message, found.delta):
-        if each is not None:
-            blocks += each.content
-            if each.container is not None:
-                yield each.container.id
-    for block in blocks:
-        if block.type.endswith(_RAN) and bytes(block.content).startswith(b"{"):
-            for file in msgspec.json.decode(block.content, type=_Result).content:
-                yield file.file_id
+    blocks = [found.content_block]
+    for said in (found, *_each((found.message, found.delta), _Message)):
+        for content in _each((said.content,), list[Raw]):
+            blocks += content
+        for container in _each((said.container,), _Named):
+            yield container.id, False
+    for block in _each(blocks, _Block):
+        if block.type.endswith(_RAN):
+            for result in _each((block.content,), _Result):
+                for file in _each(result.content, _File):
+                    yield file.file_id, False
 
 
-def _in_chat(data: bytes) -> Iterator[Any]:
+def _in_chat(data: bytes) -> Iterator[tuple[Any, bool]]:
     for choice in msgspec.json.decode(data, type=_Chat).choices:
         for said in (choice.message, choice.delta):
             if said is not None and said.audio is not None:
-                yield said.audio.id
+                yield said.audio.id, False
 
 
 _RAN = "code_execution_tool_result"
-_Look = Callable[[bytes], Iterator[Any]]
+_Look = Callable[[bytes], Iterator[tuple[Any, bool]]]
 _NOTHING: tuple[bytes, tuple[bytes, ...], _Look] = (b"", (), lambda _: iter(()))
 # What stands in a whole answer, and in an event of a stream, that names such things.
 _LOOKS: dict[str, tuple[bytes, tuple[bytes, ...], _Look]] = {
