@@ -300,7 +300,7 @@ class Tasks:
             if value is not None and is_ours:
                 await leave(owner, TaskRecord.read(value))
         except Exception:
-            logger.exception("nobody is told that the task %s is cancelled", name)
+            logger.exception("the server of the cancelled task %s does not know of it", name)
 
     async def settled(self, name: str) -> None:
         """Wait until there may be something new of a task."""
