@@ -47,3 +47,43 @@ async def test_what_has_no_id_fails_as_a_whole(asked: bytes) -> None:
 
 async def test_others_are_passed_as_they_come() -> None:
     assert await read(b"{}", b'{"a":', b"1}") == b'{"a":1}'
+
+
+async def answered(answer: object, asked: bytes = b'{"id":7,"method":"x"}') -> object:
+    request = httpx2.Request("POST", "http://server/mcp", content=asked)
+    inner = Body(json.dumps(answer).encode())
+    body = BoundedBody(inner, request, is_stream=False, is_answer=True)
+    return json.loads(b"".join([piece async for piece in body]))
+
+
+ERROR = {"code": -32601, "message": "the plan has no such method", "data": {"plan": "free"}}
+OTHER = {"code": -32603, "message": "the answer has another id than its request, or none"}
+
+
+@pytest.mark.parametrize("without_id", [{"jsonrpc": "2.0", "id": None}, {"jsonrpc": "2.0"}, {}])
+async def test_an_error_of_a_server_that_read_no_id_is_told(without_id: dict[str, object]) -> None:
+    told = await answered({**without_id, "error": ERROR})
+    assert told == {"jsonrpc": "2.0", "id": 7, "error": ERROR}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"id": None, "result": {}},
+        {"id": None, "error": None},
+        {"id": None, "error": "a text"},
+        {"id": None, "error": {"code": "x", "message": "y"}},
+        {"id": None, "method": "y", "error": ERROR},
+        {"id": 8, "error": ERROR},
+        {"id": 8, "result": {}},
+        {"method": "notifications/message"},
+    ],
+)
+async def test_another_message_is_an_error_for_its_request(answer: object) -> None:
+    assert await answered(answer) == {"jsonrpc": "2.0", "id": 7, "error": OTHER}
+
+
+@pytest.mark.parametrize("answer", [{"id": 7, "error": ERROR}, {"id": "7", "result": {}}, [], 5])
+async def test_what_the_library_reads_is_passed_on(answer: object) -> None:
+    assert await answered(answer) == answer
+    assert await answered({"id": None, "error": ERROR}, b"code=1") == {"id": None, "error": ERROR}

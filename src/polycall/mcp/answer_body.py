@@ -23,6 +23,22 @@ class _Envelope(msgspec.Struct):
 
     id: int | str | None = None
     method: str | msgspec.UnsetType = msgspec.UNSET
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Error(msgspec.Struct):
+    """What an error says at least."""
+
+    code: int
+    message: str
+
+
+def _is_error(said: msgspec.Raw) -> bool:
+    try:
+        msgspec.json.decode(said, type=_Error)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def _weight(*, of_events: bool) -> PieceWeight:
@@ -34,7 +50,8 @@ class BoundedBody(httpx2.AsyncByteStream):
 
     The library bounds the events of a stream.  Any other body is the answer to one request, and
     what stands in its place is an error for that request: a huge answer fails its call alone.  One
-    that `is_answer` and has another id would leave its request without any.
+    that `is_answer` and has another id would leave its request without any; an error without one
+    is its request's.
     """
 
     def __init__(
@@ -77,21 +94,26 @@ class BoundedBody(httpx2.AsyncByteStream):
             pieces.append(piece)
         data = b"".join(pieces)
         pieces.clear()
-        if self._is_answer and self._is_another(data):
-            data = self._error("the answer has another id than its request, or none")
+        if self._is_answer:
+            data = self._own(data)
         if data:
             yield data  # in one piece, of which the library makes no copy
 
-    def _is_another(self, answer: bytes) -> bool:
-        """Whether it is some message, and no answer to this request."""
+    def _own(self, answer: bytes) -> bytes:
+        """The answer; an error for its request in the place of some other message."""
         asked = self._id()
         try:
             found = msgspec.json.decode(answer, type=_Envelope)
         except (msgspec.DecodeError, RecursionError):
-            return False  # the library says what is wrong
-        if asked is None or found.id is None or found.method is not msgspec.UNSET:
-            return asked is not None
-        return coerce_request_id(found.id) != coerce_request_id(asked)
+            return answer  # the library says what is wrong
+        if asked is None:
+            return answer
+        if found.method is msgspec.UNSET:
+            if found.id is None and _is_error(found.error):  # of a server that read no id
+                return jsontext.encode_bytes({"jsonrpc": "2.0", "id": asked, "error": found.error})
+            if found.id is not None and coerce_request_id(found.id) == coerce_request_id(asked):
+                return answer
+        return self._error("the answer has another id than its request, or none")
 
     def _error(self, told: str) -> bytes:
         asked = self._id()

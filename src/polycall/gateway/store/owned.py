@@ -43,7 +43,8 @@ class OwnedResources:
 
     async def _makers(self, provider: str, resources: Iterable[str]) -> dict[str, str]:
         names = {_name(provider, each): each for each in resources}
-        found = await self._store.load_states(MAKERS, list(names))  # none of them ever changes
+        # None has another maker later: a provider uses no name again.
+        found = await self._store.load_states(MAKERS, list(names))
         return {names[name]: maker.decode() for name, maker in found.items()}
 
 
