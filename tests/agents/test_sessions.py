@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from polycall.agents import (
     summary_by,
 )
 from polycall.agents.compaction import place_to_cut, size_of, whole_places
+from polycall.agents.database import open_database
 from polycall.agents.output import OutputError
 from polycall.errors import RequestError
 from polycall.ir import Message, Request, Text, ToolCall, ToolResult, Usage
@@ -504,3 +507,12 @@ def test_mistakes(tmp_path: Path) -> None:
         with pytest.raises(RequestError, match=told):
             Sessions(url)
     assert garbage.read_bytes() == bytes(range(256)) * 16
+
+
+def test_a_database_that_nobody_closes_is_closed_with_its_owner(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "a.db", "create table if not exists a (b)", "things")
+    connection = database._connection
+    del database
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("select 1")

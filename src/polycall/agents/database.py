@@ -55,6 +55,11 @@ class SqliteConnection:
             if self._pid == os.getpid():
                 self._connection.close()
 
+    def __del__(self) -> None:
+        # Python 3.13 and later warn of one that nobody closed; a parent's is left to it.
+        if getattr(self, "_pid", None) == os.getpid():
+            self._connection.close()
+
     def _current(self) -> sqlite3.Connection:
         """The connection of this process."""
         if self._pid != os.getpid() and str(self._opening[0]) != ":memory:":
