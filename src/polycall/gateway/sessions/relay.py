@@ -21,6 +21,7 @@ from polycall.voices.connection import ConnectionClosedError, WebSocket
 
 _REDACTED = "[redacted]"
 _TURN_FRAMES = 64  # that may all be there: then others have their turn
+_NOTING_MAX = 16  # handles that the store has not taken yet
 _DRAIN_S = 3.0  # for the provider to say what an unfinished reply used
 
 
@@ -38,6 +39,7 @@ class Relay:
 
     def __post_init__(self) -> None:
         self._secrets = [secret.decode() for secret in self.request.secrets]
+        self._noting: set[asyncio.Future[None]] = set()
 
     async def run(self) -> NoReturn:
         """Pass frames on until something ends it, and raise that.
@@ -80,7 +82,7 @@ class Relay:
             frame = await self.provider.receive()
             meter.see(frame)
             if handle := meter.route.resumable(frame):
-                await self.note_handle(handle)
+                await self._note(handle)
             if meter.refused is not None:
                 refused = meter.refused
                 raise for_client(refused, meter.target, request.id) from refused
@@ -88,6 +90,14 @@ class Relay:
             await self.client.send(self._clean(frame))
             request.sending_since = 0.0
         raise AssertionError("numbers have no end")
+
+    async def _note(self, handle: str) -> None:
+        """Begin to note it; a slow store holds up no frames, until many handles wait for it."""
+        while len(self._noting) >= _NOTING_MAX:
+            await asyncio.wait(self._noting, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.ensure_future(self.note_handle(handle))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
 
     def _clean(self, frame: str | bytes) -> str | bytes:
         """The frame without the provider's key."""
@@ -99,7 +109,10 @@ class Relay:
         return frame
 
     async def drain(self) -> None:
-        """End the session at the provider, and hear what it says of an unfinished reply."""
+        """End the session at the provider, and hear what it says of an unfinished reply.
+
+        All handles are noted when this returns, or the store has given up.
+        """
         try:
             async with asyncio.timeout(_DRAIN_S):
                 for frame in self.meter.last_words():
@@ -110,3 +123,4 @@ class Relay:
             pass  # what it used stays unknown, and is written down as that
         finally:
             await self.provider.close()
+            await asyncio.gather(*self._noting)
