@@ -27,8 +27,8 @@ class SqliteConnection:
     def __init__(self, path: str | Path, schema: str, what: str) -> None:
         self._opening = (path, schema, what)
         self._lock = threading.Lock()
-        self._pid = os.getpid()
         self._connection = _opened(path, schema, what)
+        self._pid = os.getpid()
         self._of_parents: list[sqlite3.Connection] = []
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -56,7 +56,8 @@ class SqliteConnection:
                 self._connection.close()
 
     def __del__(self) -> None:
-        # Python 3.13 and later warn of one that nobody closed; a parent's is left to it.
+        # Python 3.13 and later warn of one that nobody closed; a parent's is left to it.  One that
+        # could not be opened has no process yet.
         if getattr(self, "_pid", None) == os.getpid():
             self._connection.close()
 
