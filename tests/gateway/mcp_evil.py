@@ -52,7 +52,7 @@ TOOLS: dict[str, list[dict[str, Any]]] = {
         {"name": "flood", "description": "Announce."},
     ],
     "large": [
-        {"name": "endless", "description": "x" * 10_000_000},
+        {"name": "endless", "description": "x" * 6_000_000},
         *({"name": f"tool_{number}", "description": "y" * 60_000} for number in range(20)),
     ],
     "twice": [
