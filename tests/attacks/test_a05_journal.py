@@ -165,7 +165,7 @@ def test_a05_a_full_disk_leaves_the_journal_as_it_was(
         journal.append({"kind": "run", "run": 1})
     monkeypatch.undo()
     assert journal.entries == [{"kind": "session"}]
-    assert path.read_bytes() == b'{"kind": "session"}\n'
+    assert path.read_bytes() == b'{"kind":"session"}\n'
     journal.append({"kind": "run", "run": 2})
     journal.close()
     with pytest.raises(JournalError, match="closed"):

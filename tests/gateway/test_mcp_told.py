@@ -153,7 +153,7 @@ async def test_a_client_hears_that_a_task_ended_whose_result_is_not_kept() -> No
 
     told: list[JSON] = []
     never = cast("Any", lambda *_: None)  # pyright: ignore[reportUnknownLambdaType]
-    requests = TaskRequests(cast("Any", Kept()), lambda _: OWNER, never, never)
+    requests = TaskRequests(cast("Any", Kept()), lambda _: OWNER, never, never, never)
     await requests.watch(cast("Any", None), "t", told.append)
     assert [each["status"] for each in told] == ["failed"]
     assert told[0]["error"]["message"] == "not kept any more"
