@@ -131,6 +131,7 @@ class Jail:
         self._settings = settings
         self.on_frame: Callable[[Frame], None] = _ignore_frame
         self.on_violation: Callable[[ProtocolViolationError], None] = lambda _: self.kill()
+        self.on_fault: Callable[[Exception], None] = lambda _: self.kill()
         self.on_gone: Callable[[], None] = lambda: None
         self.group = cgroups.NO_GROUP
         self._process: subprocess.Popen[bytes] | None = None

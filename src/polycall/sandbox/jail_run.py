@@ -47,6 +47,7 @@ class JailRun:
         loop = asyncio.get_running_loop()
         jail.on_frame = self._on_frame
         jail.on_violation = self._on_violation
+        jail.on_fault = self._on_fault
         jail.on_gone = self._on_gone
         job.broker.on_stalled = lambda: self._finish("paused")
         job.broker.on_fault = self._on_fault
@@ -61,7 +62,7 @@ class JailRun:
             watch.cancel()
             self._end.cancel()
             jail.on_frame = _out_of_turn
-            jail.on_violation = lambda _: jail.kill()
+            jail.on_violation = jail.on_fault = lambda _: jail.kill()
             jail.on_gone = jail.kill
             if not self._ended_by_itself():
                 jail.kill()
@@ -96,14 +97,6 @@ class JailRun:
     def _on_frame(self, frame: Frame) -> None:
         if self._end.done():
             raise ProtocolViolationError("a frame after the end")
-        try:
-            self._handle(frame)
-        except ProtocolViolationError:
-            raise
-        except Exception as fault:  # noqa: BLE001 - such as a journal's, whose disk is full
-            self._on_fault(fault)
-
-    def _handle(self, frame: Frame) -> None:
         broker = self._job.broker
         match frame["type"]:
             case "output":

@@ -50,6 +50,7 @@ class MontyProcess:
     def __init__(self, limits: Limits, channel: socket.socket) -> None:
         self.on_frame: Callable[[Frame], None] = _ignore_frame
         self.on_violation: Callable[[ProtocolViolationError], None] = lambda _: self.kill()
+        self.on_fault: Callable[[Exception], None] = lambda _: self.kill()
         self.on_gone: Callable[[], None] = self.kill
         self._is_open = False
         self._limits = limits
@@ -105,6 +106,7 @@ class MontyProcess:
     async def run(self, job: Job) -> End:
         run = _Run(job, self.send)
         self.on_frame, self.on_violation, self.on_gone = run.on_frame, run.on_violation, run.on_gone
+        self.on_fault = run.on_fault
         try:
             end = await run.outcome()
         except BaseException:
@@ -117,8 +119,8 @@ class MontyProcess:
         return end
 
     def _quiet(self) -> None:
-        self.on_frame, self.on_violation = _ignore_frame, lambda _: self.kill()
-        self.on_gone = self.kill
+        self.on_frame, self.on_gone = _ignore_frame, self.kill
+        self.on_violation = self.on_fault = lambda _: self.kill()
 
     def kill(self) -> None:
         """The worker ends with its channel, also where a fork of this process has a copy."""
@@ -145,7 +147,7 @@ class _Run:
     async def outcome(self) -> End:
         job = self._job
         job.broker.on_stalled = lambda: self._send({"type": "stalled"})
-        job.broker.on_fault = self._fail
+        job.broker.on_fault = self.on_fault
         late_s = job.limits.wall_s + _GRACE_S
         guard = asyncio.get_running_loop().call_later(late_s, self._on_wall)
         frame = {"number": job.number, "code": job.code, "now": job.now, "replaying": job.replaying}
@@ -162,14 +164,6 @@ class _Run:
             self._end = _over()
 
     def on_frame(self, frame: Frame) -> None:
-        try:
-            self._handle(frame)
-        except ProtocolViolationError:
-            raise
-        except Exception as fault:  # noqa: BLE001 - such as a journal's, whose disk is full
-            self._fail(fault)
-
-    def _handle(self, frame: Frame) -> None:
         broker = self._job.broker
         match frame["type"]:
             case "call":
@@ -211,7 +205,7 @@ class _Run:
         error = ProgramError("Timeout", f"ran longer than {self._job.limits.wall_s:g} s")
         self._finish(End("timeout", *self._words, error=error))
 
-    def _fail(self, fault: BaseException) -> None:
+    def on_fault(self, fault: BaseException) -> None:
         if not self._end.done():
             self._end.set_exception(fault)
 

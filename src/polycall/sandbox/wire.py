@@ -20,6 +20,7 @@ class Peer(Protocol):
 
     on_frame: Callable[[Frame], None]
     on_violation: Callable[[ProtocolViolationError], None]
+    on_fault: Callable[[Exception], None]
     on_gone: Callable[[], None]
 
 
@@ -56,6 +57,9 @@ class Wire(asyncio.Protocol):
                 self._peer.on_frame(frame)
         except ProtocolViolationError as violation:
             self._peer.on_violation(violation)
+            return
+        except Exception as fault:  # noqa: BLE001 - such as a journal's, whose disk is full
+            self._peer.on_fault(fault)
             return
         self._pause(wait_s)
 
