@@ -18,6 +18,7 @@ from polycall.gateway.passthrough.made_resources import MadeResources
 from polycall.gateway.store import open_store
 from polycall.gateway.store.operations import purge_states
 from polycall.gateway.store.owned import OwnedResources
+from polycall.providers.dialects import DIALECTS
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway, provider_table
 from tests.origins import Handler
 
@@ -447,7 +448,7 @@ BODIES: dict[str, tuple[str, bytes, list[str]]] = {
 @pytest.mark.parametrize("case", BODIES)
 def test_only_what_the_provider_made_is_noted(case: str) -> None:
     dialect, body, ids = BODIES[case]
-    made = MadeResources(dialect)
+    made = MadeResources(DIALECTS[dialect])
     made.in_body(body)
     made.in_frame(b"event: x\ndata: " + body)
     assert list(made.taken()) == ids

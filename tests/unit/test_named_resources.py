@@ -21,6 +21,7 @@ from polycall.gateway.passthrough.request import read_fields
 from polycall.gateway.responses.background import BackgroundResponses
 from polycall.gateway.responses.records import JobRecord
 from polycall.ir import ResponseStart
+from polycall.providers.dialects import DIALECTS
 
 RESPONSES = "openai-responses"
 TWICE = {
@@ -280,7 +281,7 @@ async def test_an_answer_that_its_provider_stores_has_a_maker(*, keeps: bool, di
     )
     attempt: Any = SimpleNamespace(
         named=frozenset(),
-        dialect=SimpleNamespace(NAME=dialect),
+        dialect=DIALECTS[dialect],
         target=SimpleNamespace(provider=SimpleNamespace(name="p"), model="m"),
     )
     for store, number in ((b"", 1), (b',"store":true', 1), (b',"store":false', 0)):
@@ -302,7 +303,7 @@ async def test_a_translated_answer_that_breaks_off_has_a_maker(
         noted.append((attempt, name, made))
 
     earlier = SimpleNamespace(note_made=note_made)
-    dialect = SimpleNamespace(NAME="gemini-interactions", FACTS=SimpleNamespace(heartbeat=b""))
+    dialect = DIALECTS["gemini-interactions"]
     asked: Any = SimpleNamespace(earlier=earlier, dialect=dialect, model="m")
     request: Any = SimpleNamespace(id="req_1", started=False)
     account: Any = SimpleNamespace(attempt="here", steps=0)

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from polycall.ir import Usage
+from polycall.translation.made import MadeFacts
 
 ALL_MEDIA = frozenset({"image", "audio", "video", "document", "file"})
 
@@ -52,3 +53,7 @@ class WireFacts(Struct, frozen=True, kw_only=True):
     needs_bound: bool = False
     # Fields by which a request names what was answered before, in the place of what was said.
     earlier_fields: tuple[str, ...] = ()
+    # The field by which the vendor is asked to hold the conversation, under the answer's id.
+    thread_field: str = ""
+    # What an answer says that the vendor keeps.
+    made: MadeFacts | None = None

@@ -1,9 +1,19 @@
 """What those who pass this wire on must know of it; see `WireFacts`."""
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 from polycall.dialects.openai_chat.usage import parse_usage
+from polycall.translation.made import MadeFacts
 from polycall.translation.wire_facts import WireFacts
+
+
+def _made_in(data: bytes) -> Iterable[tuple[Any, bool]]:
+    from polycall.dialects.openai_chat.made import ids_in  # noqa: PLC0415 - the gateway alone asks
+
+    return ids_in(data)
+
 
 FACTS = WireFacts(
     stream_marks=(
@@ -24,4 +34,5 @@ FACTS = WireFacts(
     media_as_bytes=frozenset({"audio", "document", "file"}),
     state_keys=frozenset({"extra_content"}),
     models_path="/models",
+    made=MadeFacts(body_mark=b'"audio"', event_marks=(b'"audio"',), ids_in=_made_in),
 )

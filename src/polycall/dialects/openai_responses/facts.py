@@ -1,9 +1,19 @@
 """What those who pass this wire on must know of it; see `WireFacts`."""
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 from polycall.dialects.openai_responses.response import parse_usage
+from polycall.translation.made import MadeFacts
 from polycall.translation.wire_facts import WireFacts
+
+
+def _made_in(data: bytes) -> Iterable[tuple[Any, bool]]:
+    from polycall.dialects.openai_responses.made import ids_in  # noqa: PLC0415 - the gateway alone asks
+
+    return ids_in(data)
+
 
 FACTS = WireFacts(
     stream_marks=(
@@ -25,4 +35,7 @@ FACTS = WireFacts(
     models_path="/models",
     count_path="/responses/input_tokens",
     earlier_fields=("previous_response_id", "conversation"),
+    made=MadeFacts(
+        body_mark=b'"output"', event_marks=(b'"response.output_item.done"',), ids_in=_made_in
+    ),
 )

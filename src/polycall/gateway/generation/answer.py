@@ -134,7 +134,7 @@ async def _note_made(
     body: bytes,
 ) -> None:
     """Note whose a whole answer is, and what it says that its provider keeps."""
-    made = MadeResources(client_request.dialect.NAME)
+    made = MadeResources(client_request.dialect)
     await services.heavy.run(client_request.owner_id, len(body), made.in_body, body)
     await client_request.earlier.note_made(attempt, services, named, made.ids)
 
@@ -213,7 +213,7 @@ class _Stream:
         self._is_kept = False  # whether the client may refer to the answer's items
         self._is_theirs = False  # whether its provider may keep it for the client
         self._their_name = ""  # by which the provider knows it, until that is noted
-        self._made = MadeResources(client_request.dialect.NAME)  # and what came with it
+        self._made = MadeResources(client_request.dialect)  # and what came with it
         self._names: NamedStream | None = None  # of a stream that is passed on
         self._is_reading = False  # a long event, in a thread
         self._has_last = False  # the latest events end the answer, and something has to be kept

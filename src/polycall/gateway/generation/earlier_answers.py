@@ -142,7 +142,8 @@ class EarlierAnswers:
         """Whether the provider may keep a whole answer, or something that was made with it."""
         if self._dialect != attempt.dialect.NAME:
             return False
-        return self.is_referring or self._begins_thread or may_tell(self._dialect, body)
+        begins = self._begins_thread(attempt)
+        return self.is_referring or begins or may_tell(attempt.dialect, body)
 
     async def note_made(
         self,
@@ -161,7 +162,7 @@ class EarlierAnswers:
         owner, provider = self._owner_id, attempt.target.provider.name
         drops_items = self.is_referring and not self._may_be_stored
         makes = [name for name, is_item in made.items() if not (is_item and drops_items)]
-        if self._may_be_stored or self._begins_thread:
+        if self._may_be_stored or self._begins_thread(attempt):
             name = id_in(named) if isinstance(named, bytes) else named
             if name and self.is_referring and self.wants_kept(services):
                 await services.items.note_place(owner, name, provider, attempt.target.model)
@@ -173,10 +174,10 @@ class EarlierAnswers:
             except StoreError:
                 logger.exception("the maker of an answer was not noted")
 
-    @property
-    def _begins_thread(self) -> bool:
-        """Whether Anthropic holds the conversation, under the answer's id."""
-        return self._dialect == "anthropic" and bool(self._fields.value("thread"))
+    def _begins_thread(self, attempt: Attempt) -> bool:
+        """Whether the provider holds the conversation, under the answer's id."""
+        field = attempt.dialect.FACTS.thread_field
+        return bool(field) and bool(self._fields.value(field))
 
     def echoed(self, request: Request | None, *, is_kept: bool) -> Request | None:
         """The parsed request, as an answer that is kept here repeats it."""

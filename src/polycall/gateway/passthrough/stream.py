@@ -46,7 +46,7 @@ class Observer:
         self._decoder.event_bytes_max = self._event_bytes_max = event_bytes_max
         self._marks = dialect.FACTS.stream_marks
         self._counter = CallCounter(dialect)
-        self.made = MadeResources(dialect.NAME)
+        self.made = MadeResources(dialect)
         self._hides_usage = hides_usage
         self._passes_whole = hides_usage or passes_whole  # frames go on when they are whole
         self.is_sse = is_sse
