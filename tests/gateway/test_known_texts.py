@@ -26,9 +26,12 @@ from polycall.gateway.generation.endpoints import endpoint_for
 from polycall.gateway.passthrough import known_texts, plain_messages, request
 from polycall.gateway.passthrough.known_texts import KnownTexts
 from polycall.gateway.passthrough.request import Fields, read_fields
+from polycall.providers.dialects import DIALECTS
 
 MARKS = (b'"aa"', b'"tools"', b'"file_id"', b'"image_url"', b"_pgm_", b"aa", b"known", b"0")
-NAMES = {name: each.found_in for name, each in named_resources._NAMES.items()}
+NAMES = {
+    name: names.found_in for name in DIALECTS if (names := named_resources._NAMES[name]) is not None
+}
 
 
 def _call(arguments: str) -> dict[str, Any]:

@@ -35,15 +35,22 @@ TWICE = {
 }
 
 
+NAMING = [name for name in DIALECTS if named_resources._NAMES[name] is not None]
+
+
+def names_of(dialect: str) -> Any:
+    return named_resources._NAMES[dialect]
+
+
 def named_in(body: bytes, dialect: str) -> list[str]:
-    return named_resources.named_in(body, named_resources._NAMES[dialect])
+    return named_resources.named_in(body, names_of(dialect))
 
 
 @pytest.mark.parametrize("case", TWICE)
 def test_a_name_that_is_said_twice_names_both(case: str) -> None:
     body = TWICE[case]
     assert {"mine", "theirs"} == set(named_in(body, RESPONSES))
-    assert named_resources._NAMES[RESPONSES].may_stand_in(body)
+    assert names_of(RESPONSES).may_stand_in(body)
 
 
 SPELLINGS = (
@@ -65,9 +72,9 @@ ALL = (
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("dialect", sorted(named_resources._NAMES))
+@pytest.mark.parametrize("dialect", NAMING)
 def test_the_quick_look_finds_no_less_than_there_is(name: str, dialect: str) -> None:
-    names = named_resources._NAMES[dialect]
+    names = names_of(dialect)
     for is_ascii in (True, False):
         for before in (0, named_resources._PIECE_BYTES - random.Random(name).randrange(20)):
             said = {"x": "y" * before, name: "theirs"}
@@ -99,9 +106,9 @@ IDS = {
 
 @pytest.mark.parametrize("case", IDS)
 def test_what_has_an_id_names_it_however_it_is_written(case: str) -> None:
-    found = named_resources._NAMES[RESPONSES].found_in(IDS[case])
+    found = names_of(RESPONSES).found_in(IDS[case])
     assert "rs_0123456789abcdef" in found
-    assert named_resources._NAMES["openai-chat"].found_in(IDS[case]) in ((), ("c",))
+    assert names_of("openai-chat").found_in(IDS[case]) in ((), ("c",))
 
 
 @pytest.mark.parametrize(
@@ -115,12 +122,12 @@ def test_what_has_an_id_names_it_however_it_is_written(case: str) -> None:
     ],
 )
 def test_what_is_no_id_names_nothing(body: bytes) -> None:
-    assert named_resources._NAMES[RESPONSES].found_in(body) == ()
+    assert names_of(RESPONSES).found_in(body) == ()
 
 
 def test_words_and_texts_name_nothing() -> None:
     said = {"input": 'the previous "file_id" in a container', "profile": {"identity": "x"}}
-    names = named_resources._NAMES[RESPONSES]
+    names = names_of(RESPONSES)
     assert not names.may_stand_in(json.dumps(said).encode())
     assert not names.may_stand_in(json.dumps({"input": "\u001b[0m <b>"}).encode())
 
@@ -197,7 +204,7 @@ def test_a_name_is_found_wherever_it_stands_in_a_passed_body(
     mark = PLACES[place]
     assert mark in body
     body = body.replace(mark, mark + b"," + ODD[number], 1)
-    find = named_resources._NAMES[dialect].found_in
+    find = names_of(dialect).found_in
     for _ in range(2):
         for is_careful in (True, False):
             fields = read_fields(body, dialect)
@@ -215,13 +222,13 @@ def test_a_name_is_found_in_each_field_of_the_top_level(number: int) -> None:
         said = b'{"model":"m","%b":{"y":{%b}}}' % (name.encode(), ODD[number])
         fields = read_fields(said, RESPONSES)
         fields.plain_messages()
-        assert "theirs" in fields.found_by(named_resources._NAMES[RESPONSES].found_in)
+        assert "theirs" in fields.found_by(names_of(RESPONSES).found_in)
 
 
 def test_a_conversation_that_is_named_at_the_top_is_found() -> None:
     for said in (b'"theirs"', b'{"id":"theirs"}', b'{"ID":"theirs","id":"mine"}'):
         fields = read_fields(b'{"model":"m","tools":[],"conversation":%b}' % said, RESPONSES)
-        assert "theirs" in fields.found_by(named_resources._NAMES[RESPONSES].found_in)
+        assert "theirs" in fields.found_by(names_of(RESPONSES).found_in)
 
 
 def test_a_plain_body_is_searched_for_names_only_where_it_is_new() -> None:
@@ -247,7 +254,7 @@ def test_a_plain_body_is_searched_for_names_only_where_it_is_new() -> None:
 def test_texts_and_arguments_of_a_passed_body_name_nothing() -> None:
     said = json.dumps(SAID).replace('"{}"', json.dumps('{"file_id":"theirs"}')).encode()
     fields = read_fields(said, "openai-chat")
-    find = named_resources._NAMES["openai-chat"].found_in
+    find = names_of("openai-chat").found_in
     assert fields.found_by(find) == ()
     assert fields.plain_messages() is not None
     assert fields.found_by(find) == ()

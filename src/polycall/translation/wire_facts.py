@@ -53,6 +53,10 @@ class WireFacts(Struct, frozen=True, kw_only=True):
     needs_bound: bool = False
     # Fields by which a request names what was answered before, in the place of what was said.
     earlier_fields: tuple[str, ...] = ()
+    # Fields by which a request names what the vendor keeps; with `names_items`, an item that has
+    # only its `id` stands for the kept one too.
+    naming_fields: tuple[str, ...] = ()
+    names_items: bool = False
     # The field by which the vendor is asked to hold the conversation, under the answer's id.
     thread_field: str = ""
     # What an answer says that the vendor keeps.

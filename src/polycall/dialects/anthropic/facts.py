@@ -34,4 +34,5 @@ FACTS = WireFacts(
         ids_in=_made_in,
     ),
     thread_field="thread",
+    naming_fields=("file_id", "file_ids", "container", "previous_message_id"),
 )

@@ -22,4 +22,5 @@ FACTS = WireFacts(
     models_path="/v1beta/models?pageSize=1000",
     absent_fields=frozenset({"presence_penalty", "frequency_penalty", "logprobs", "top_k"}),
     earlier_fields=("previous_interaction_id",),
+    naming_fields=("previous_interaction_id",),
 )

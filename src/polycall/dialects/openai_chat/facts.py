@@ -35,4 +35,5 @@ FACTS = WireFacts(
     state_keys=frozenset({"extra_content"}),
     models_path="/models",
     made=MadeFacts(body_mark=b'"audio"', event_marks=(b'"audio"',), ids_in=_made_in),
+    naming_fields=("file_id", "file_ids", "audio"),
 )

@@ -38,4 +38,9 @@ FACTS = WireFacts(
     made=MadeFacts(
         body_mark=b'"output"', event_marks=(b'"response.output_item.done"',), ids_in=_made_in
     ),
+    naming_fields=(
+        *("file_id", "file_ids", "previous_response_id", "comparison_response_id", "conversation"),
+        *("container", "container_id", "vector_store_id", "vector_store_ids"),
+    ),
+    names_items=True,
 )

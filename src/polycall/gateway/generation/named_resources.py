@@ -14,11 +14,13 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
+from polycall._support.memo import Memo
 from polycall.errors import MalformedRequestError, NotFoundError, RequestTooLargeError
 from polycall.gateway.generation.attempt import Attempt
 from polycall.gateway.passthrough.made_resources import ID_CHARS_MIN
 from polycall.gateway.processes.heavy_work import LONG_BYTES
 from polycall.gateway.services import GatewayServices
+from polycall.providers.dialects import DIALECTS
 
 _NAMED_MAX = 5000
 _SHORT_BYTES = 8 * 1024  # of a longer body much was looked through for an earlier request
@@ -67,23 +69,17 @@ class _Names:
         return tuple({each.decode(): None for each in _ids_in(body)}) if self.has_ids else ()
 
 
-_FILES = ("file_id", "file_ids")
-_NAMES: dict[str, _Names] = {
-    "openai-chat": _Names(*_FILES, "audio"),
-    "openai-responses": _Names(
-        *_FILES,
-        *("previous_response_id", "comparison_response_id", "conversation"),
-        *("container", "container_id", "vector_store_id", "vector_store_ids"),
-        has_ids=True,
-    ),
-    "anthropic": _Names(*_FILES, "container", "previous_message_id"),
-    "gemini-interactions": _Names("previous_interaction_id"),
-}
+def _names_of(dialect: str) -> _Names | None:
+    facts = DIALECTS[dialect].FACTS
+    return _Names(*facts.naming_fields, has_ids=facts.names_items) if facts.naming_fields else None
+
+
+_NAMES: Memo[str, _Names | None] = Memo(_names_of)
 
 
 def may_name(attempt: Attempt) -> bool:
     """Whether the body may name something: `check_named` looks closer."""
-    names, fields = _NAMES.get(attempt.dialect.NAME), attempt.passed
+    names, fields = _NAMES[attempt.dialect.NAME], attempt.passed
     body = attempt.http.body
     if names is None or not body:
         return False
@@ -94,7 +90,7 @@ def may_name(attempt: Attempt) -> bool:
 
 async def check_named(owner: str, attempt: Attempt, services: GatewayServices) -> Attempt:
     """Raise `NotFoundError` where the body names what another key has made; note what it names."""
-    names = _NAMES.get(attempt.dialect.NAME)
+    names = _NAMES[attempt.dialect.NAME]
     fields, body = attempt.passed, attempt.http.body
     if names is None or not body:
         return attempt
@@ -118,7 +114,7 @@ async def check_body(
     owner: str, provider: str, dialect: str, body: bytes, services: GatewayServices
 ) -> None:
     """The same of a body that is no generation."""
-    names = _NAMES.get(dialect)
+    names = _NAMES[dialect]
     if names is not None and body:
         named = await services.heavy.run(owner, len(body), names.found_in, body)
         await _check(owner, provider, named, services)
