@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from functools import cached_property
 from io import BytesIO
+from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import GCM
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _MARK = b"\x01"
 _NONCE_BYTES = 12
@@ -28,7 +27,14 @@ class Vault:
     def __init__(self, secret: bytes, purpose: bytes = b"polycall states") -> None:
         # A key of its own: the same secret also signs tokens.
         self._key = hmac.new(secret, purpose, hashlib.sha256).digest()
-        self._cipher = AESGCM(self._key)
+
+    @cached_property
+    def _cipher(self) -> AESGCM:
+        from cryptography.hazmat.primitives.ciphers.aead import (  # noqa: PLC0415 - 7 MB, for those who lock
+            AESGCM,
+        )
+
+        return AESGCM(self._key)
 
     def lock(self, owner: str, name: str, value: bytes) -> bytes:
         """The value as it may be kept under this owner and name."""
@@ -39,6 +45,10 @@ class Vault:
 
     def _lock_long(self, nonce: bytes, value: bytes, place: bytes) -> bytes:
         """The same, held once while it is made."""
+        from cryptography.hazmat.primitives.ciphers import Cipher  # noqa: PLC0415 - as above
+        from cryptography.hazmat.primitives.ciphers.algorithms import AES  # noqa: PLC0415
+        from cryptography.hazmat.primitives.ciphers.modes import GCM  # noqa: PLC0415
+
         cipher = Cipher(AES(self._key), GCM(nonce)).encryptor()
         cipher.authenticate_additional_data(place)
         locked, left = BytesIO(), memoryview(value)
@@ -52,6 +62,8 @@ class Vault:
         """The value; `None` where it was not locked under this secret, owner and name."""
         if not locked.startswith(_MARK):
             return None
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - as above
+
         nonce, rest = locked[1 : 1 + _NONCE_BYTES], memoryview(locked)[1 + _NONCE_BYTES :]
         try:
             return self._cipher.decrypt(nonce, rest, _place(owner, name))
