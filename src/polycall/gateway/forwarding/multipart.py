@@ -1,6 +1,7 @@
 """Finds the model in a form while the form passes, and writes the provider's own name instead.
 
-Only the heads of the parts are looked at; files pass as they come.
+Only the heads of the parts are looked at; files pass as they come.  A form is read by a provider
+whose reader may be another, so what is written in any but the usual way is refused.
 """
 
 from __future__ import annotations
@@ -17,11 +18,20 @@ from polycall.gateway.http.request import ClientGone, GatewayRequest
 _HEAD_BYTES_MAX = 16 * 1024
 _VALUE_BYTES_MAX = 1024
 BEFORE_MODEL_BYTES_MAX = 1024 * 1024
-# Where a head says the name of its part.  A reader of the first and one of the last must find the
-# same, whatever they take for a quoted text.
-_SAYS_NAME = re.compile(rb"[;\s]name\s*(\*?)[*\d\s]*=", re.IGNORECASE)
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_NAME = re.compile(rb'content-disposition:[^\r\n]*?[; ]name="?([^";\r\n]*)"?', re.IGNORECASE)
+# Boundaries, names and heads as clients write them.  What the standards also allow, or some servers
+# take besides (folded lines, tabs, single quotes, bare line feeds), is read in several ways.
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,199}[0-9A-Za-z'()+_,./:=?-]")
+_CHARS = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PLAIN_TOKEN = re.compile(_CHARS)
+_HEADER = re.compile(rf"({_CHARS}): *([^\x00-\x1f\x7f]*?) *")
+_PARAMETER = re.compile(rf' *; *({_CHARS})=("(?:[^"\\]|\\.)*"|{_CHARS})')
+_PARAMETERS = re.compile(rf"(?:{_PARAMETER.pattern})*")
+_FIELD = re.compile(r"[A-Za-z0-9_.:\[\] -]+")
+# A reader who takes no backslash for an escape finds this in a quoted text.
+_SAYS_NAME = re.compile(r"[;\s]name\s*\*?[*\d\s]*=", re.IGNORECASE)
+_AFTER_MARK = b"\r\n\t -"  # of these, all but a line break and two hyphens are refused
+_PLAIN_ENCODINGS = ("7bit", "8bit", "binary")
+_PART_HEADERS = ("content-disposition", "content-transfer-encoding")
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -31,23 +41,34 @@ def boundary_of(content_type: str) -> bytes:
     boundary = message.get_param("boundary")
     if message.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
         raise MalformedRequestError("expected a form (multipart/form-data with a boundary)")
-    if not 0 < len(boundary) <= 200:
-        raise MalformedRequestError("the form's boundary has more than 200 characters")
-    return boundary.encode("latin-1", "replace")
+    if _BOUNDARY.fullmatch(boundary) is None:
+        raise MalformedRequestError(
+            "the form's boundary has more than 200 characters, or others than letters, digits, "
+            "spaces and '()+_,-./:=?"
+        )
+    return boundary.encode()
+
+
+def content_type_of(boundary: bytes) -> str:
+    """What a provider reads as the form's content type: this boundary, said once."""
+    text = boundary.decode()
+    is_plain = _PLAIN_TOKEN.fullmatch(text) is not None
+    return f"multipart/form-data; boundary={text if is_plain else chr(34) + text + chr(34)}"
 
 
 class FormScanner:
     """Bytes of a form in, the same out with another value for `model`.
 
     `model` is the value that was there, once it has come.  A second one is refused, since nobody
-    knows which of the two a provider takes.
+    knows which of the two a provider takes.  `content_type` names the boundary that was read here.
     """
 
     def __init__(self, boundary: bytes) -> None:
-        self._mark = b"\r\n--" + boundary
+        self._mark = b"--" + boundary
+        self.content_type = content_type_of(boundary)
         self._buffer = bytearray(b"\r\n")  # so that the first boundary looks like the others
         self._skip = 2  # bytes of ours that are not sent
-        self._state = self._in_body
+        self._state = self._before_parts
         self._out: list[bytes] = []
         self.model: str | None = None
         self._new: bytes | None = None
@@ -79,19 +100,50 @@ class FormScanner:
         self._out.append(bytes(self._buffer[:count]))
         del self._buffer[:count]
 
-    def _in_body(self) -> bool:
+    def _find_mark(self) -> int:
+        """Where the line break before the next boundary begins, or -1.
+
+        Raises where a boundary stands after half a line break: some servers take that for one.  A
+        line that goes on with other letters is none.
+        """
         place = self._buffer.find(self._mark)
+        while place >= 0:
+            after = place + len(self._mark)
+            if after == len(self._buffer):
+                return -1
+            before = bytes(self._buffer[max(place - 2, 0) : place])
+            if self._buffer[after] not in _AFTER_MARK:
+                before = b""
+            if before == b"\r\n":
+                return place - 2
+            if before.endswith((b"\r", b"\n")):
+                raise MalformedRequestError(
+                    "the form's boundary stands after a bare line feed or carriage return; end "
+                    "lines with both"
+                )
+            place = self._buffer.find(self._mark, place + 1)
+        return -1
+
+    def _before_parts(self) -> bool:
+        place = self._find_mark()
+        if self._buffer[: place if place >= 0 else -len(self._mark) - 2].strip(b"\r\n"):
+            raise MalformedRequestError("the form does not begin with its boundary")
+        return self._in_body()
+
+    def _in_body(self) -> bool:
+        place = self._find_mark()
         if place < 0:
-            kept = len(self._mark) - 1
+            kept = len(self._mark) + 2
             if len(self._buffer) > kept:
                 self._emit(len(self._buffer) - kept)
             return False
-        self._emit(place + len(self._mark))
+        self._emit(place + 2 + len(self._mark))
         self._state = self._in_head
         return True
 
     def _in_head(self) -> bool:
         if self._buffer.startswith(b"--"):
+            self._emit(2)
             self._state = self._at_end
             return True
         end = self._buffer.find(b"\r\n\r\n")
@@ -100,18 +152,19 @@ class FormScanner:
                 raise MalformedRequestError("the head of a part of the form is too long")
             return False
         name = _name_in(bytes(self._buffer[:end]))
-        self._emit(end + 4)
-        if name.lower() != b"model":
-            # The empty body of a part ends with the line break of its head.
+        # The empty body of a part ends with the line break of its head.
+        self._emit(end + 2)
+        if _folded(name) != "model":
             self._state = self._in_body
             return True
+        self._emit(2)
         if self.model is not None:
             raise MalformedRequestError("the form names its model twice", path="model")
         self._state = self._in_model
         return True
 
     def _in_model(self) -> bool:
-        place = self._buffer.find(self._mark)
+        place = self._find_mark()
         if place < 0:
             if len(self._buffer) > _VALUE_BYTES_MAX:
                 raise MalformedRequestError("the model's name is too long", path="model")
@@ -121,6 +174,8 @@ class FormScanner:
                 self.model = bytes(self._buffer[:place]).decode()
             except UnicodeDecodeError:
                 raise MalformedRequestError("the model's name is not UTF-8", path="model") from None
+            if not self.model.isprintable():
+                raise MalformedRequestError("the model's name is no single line", path="model")
         if self._new is None:
             return False
         self._out.append(self._new)
@@ -129,6 +184,8 @@ class FormScanner:
         return True
 
     def _at_end(self) -> bool:
+        if self._buffer.strip(b"\r\n"):
+            raise MalformedRequestError("the form goes on after its last boundary")
         self._emit(len(self._buffer))
         return False
 
@@ -143,14 +200,41 @@ class FormScanner:
         return out
 
 
-def _name_in(head: bytes) -> bytes:
+def _name_in(head: bytes) -> str:
     """The name of a part; `MalformedRequestError` where others may read another one."""
-    bare = _SAYS_NAME.findall(_QUOTED.sub(b'""', head))
-    readings = bare if b"\\" not in head else _SAYS_NAME.findall(head)
-    if len(readings) > 1 or b"*" in bare or head.lower().count(b"content-disposition") > 1:
-        raise MalformedRequestError("a part of the form says its name in more than one way")
-    match = _NAME.search(head)
-    return b"" if match is None else match[1]
+    text = head.decode("latin-1")
+    first, *lines = text.split("\r\n")
+    headers = [_HEADER.fullmatch(line) for line in lines]
+    found = [(each[1].lower(), each[2]) for each in headers if each is not None]
+    own = {name: value for name, value in found if name in _PART_HEADERS}
+    if first or len(found) < len(lines) or sum(name in own for name, _ in found) > len(own):
+        raise MalformedRequestError(
+            "a part of the form has a head that is read in more than one way: write each header "
+            "once and in one line, 'name: value'"
+        )
+    encoding = own.get("content-transfer-encoding", "binary")
+    if encoding.lower() not in _PLAIN_ENCODINGS:
+        raise MalformedRequestError("a part of the form is encoded; send it as it is")
+    disposition = own.get("content-disposition", "")
+    kind, _, parameters = disposition.partition(";")
+    pairs = _PARAMETER.findall(";" + parameters) if parameters else []
+    is_whole = not parameters or _PARAMETERS.fullmatch(";" + parameters) is not None
+    names = [value for name, value in pairs if name.lower() == "name"]
+    name = names[0].strip('"') if len(names) == 1 else ""
+    escapes = len(_SAYS_NAME.findall(disposition)) if "\\" in disposition else 1
+    is_extended = any(name.lower().startswith("name*") for name, _ in pairs)
+    is_odd = not is_whole or is_extended or escapes > 1 or _FIELD.fullmatch(name) is None
+    if kind.strip().lower() != "form-data" or is_odd:
+        raise MalformedRequestError(
+            "a part of the form says its name in more than one way, or in none that every server "
+            "reads: write 'content-disposition: form-data; name=\"NAME\"', with letters and digits"
+        )
+    return name
+
+
+def _folded(name: str) -> str:
+    """A name as the most lenient server reads it: `Model`, `model[]`, ` model`."""
+    return "".join(filter(str.isalnum, name)).lower()
 
 
 class Upload:

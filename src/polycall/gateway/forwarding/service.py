@@ -117,8 +117,7 @@ class Forwarding:
         check_allowed(record.owner, model)
         target = next(iter(self._services.router.route(model)))
         stream = forward.renamed(scanner, upload, first, target.model)
-        content_type = gateway_request.headers[b"content-type"].decode("latin-1")
-        asked = ForwardAsked(model, route.path, stream=stream, content_type=content_type)
+        asked = ForwardAsked(model, route.path, stream=stream, content_type=scanner.content_type)
         await self._forward(record, asked)
 
     async def _resource(self, route: SideRoute, record: RequestRecord) -> None:
