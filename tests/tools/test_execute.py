@@ -1,5 +1,7 @@
 """The one path of all calls: whatever happens becomes a result that the model can read."""
 
+# pyright: basic
+
 from __future__ import annotations
 
 import asyncio
@@ -10,7 +12,7 @@ import time
 from typing import Annotated, Any
 
 import pytest
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel, model_validator
 
 from polycall import ir
 from polycall.errors import AbortRunError, ToolDefinitionError, ToolError
@@ -576,3 +578,79 @@ async def test_l13_what_leaves_the_run_leaves_it_out_of_a_task_group_too(
     with pytest.raises(ExceptionGroup) as caught:
         await execute(call("both"), Toolset([both]))
     assert caught.value.subgroup(error_type) is not None
+
+
+class Checking(BaseModel):
+    """Its validators raise what pydantic does not read as a refusal."""
+
+    how: str
+
+    @model_validator(mode="after")
+    def look(self) -> Checking:
+        match self.how:
+            case "key":
+                return {}[self.how]  # type: ignore[no-any-return]
+            case "stop":
+                return next(iter(()))
+            case "exit":
+                raise SystemExit(3)
+            case "assert":
+                raise NotImplementedError("called")
+            case "interrupt":
+                raise KeyboardInterrupt
+            case _:
+                raise RecursionError("round and round")
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("key", "KeyError: 'key'"),
+        ("stop", "StopIteration"),
+        ("exit", "SystemExit: 3"),
+        ("", "RecursionError: round and round"),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_what_a_validator_raises_is_read_like_what_its_tool_raises(
+    how: str, words: str, is_async: bool
+) -> None:
+    def look(at: Checking) -> None: ...
+    async def look_later(at: Checking) -> None: ...
+
+    made = tool(look_later if is_async else look, name="look")
+    arguments = json.dumps({"at": {"how": how}})
+    assert await execute(call("look", arguments), Toolset([made])) == error(words, "look")
+
+
+@pytest.mark.parametrize(
+    ("how", "kind"), [("assert", NotImplementedError), ("interrupt", KeyboardInterrupt)]
+)
+async def test_what_a_validator_raises_leaves_where_its_tool_says_so(
+    how: str, kind: type[BaseException]
+) -> None:
+    @tool(raises=[NotImplementedError])
+    def look(at: Checking) -> None: ...
+
+    with pytest.raises(kind):
+        await execute(call("look", json.dumps({"at": {"how": how}})), Toolset([look]))
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [SystemExit(3), StopIteration(), StopAsyncIteration(), asyncio.CancelledError(), KeyError("x")],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_whatever_an_approval_raises_ends_the_run(
+    raised: BaseException, is_async: bool
+) -> None:
+    def ask(made: Any, arguments: Any) -> bool:
+        raise raised
+
+    async def ask_later(made: Any, arguments: Any) -> bool:
+        raise raised
+
+    asked = Toolset([double]).approved(ask_later if is_async else ask)
+    is_stop = isinstance(raised, StopIteration)
+    with pytest.raises(RuntimeError if is_stop else type(raised)):
+        await execute(call("double", '{"n": 1}'), asked)

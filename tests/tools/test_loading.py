@@ -1,9 +1,12 @@
 """Arguments and outputs of ordinary types: what fits the schema that was sent is accepted."""
 
+# pyright: basic
+
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import InitVar, dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -14,8 +17,11 @@ from uuid import UUID
 import pytest
 from pydantic import (
     AfterValidator,
+    AliasChoices,
+    AliasPath,
     BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     WithJsonSchema,
     WrapValidator,
@@ -25,7 +31,7 @@ from pydantic import (
 
 from polycall import tool
 from polycall.agents.output import OutputError, OutputType
-from polycall.errors import ArgumentsError
+from polycall.errors import ArgumentsError, RequestError, ToolDefinitionError
 
 
 class Kind(Enum):
@@ -290,5 +296,102 @@ def test_l1_a_decimal_keeps_the_digits_of_its_number(text: str, expected: Any) -
 
     loaded = pay.checker.load(pay.check(f'{{"bill": {text}}}').arguments)["bill"]
     assert (loaded.lines, loaded.rate) == expected
-    read: Bill = OutputType(Bill).parse(text)
+    read: Any = OutputType(Bill).parse(text)
     assert (read.lines, read.rate) == expected
+
+
+@dataclass
+class Counted:
+    name: str
+    count: int = field(init=False, default=0)
+    seed: InitVar[int] = 1
+
+    def __post_init__(self, seed: int) -> None:
+        self.count = seed
+
+
+class Aliased(Enum):
+    RED = "r"
+    CRIMSON = "r"
+    YES = True
+    ONE = 1
+    NOTHING = None
+
+
+def test_only_what_is_read_is_described() -> None:
+    def function(x: Counted) -> None: ...
+    def colour(x: Aliased) -> None: ...
+
+    asked = OutputType(Counted).format
+    assert asked is not None
+    assert asked.schema is not None
+    for schema in (tool(function).parameters["properties"]["x"], asked.schema):
+        assert schema["properties"] == {
+            "name": {"type": "string"},
+            "seed": {"type": "integer", "default": 1},
+        }
+    assert tool(colour).parameters["properties"]["x"] == {"enum": ["r", True, None]}
+
+
+class Pathed(BaseModel):
+    city: str = Field("Seoul", validation_alias=AliasPath("place", 0))
+
+
+class Chosen(BaseModel):
+    city: str = Field("Seoul", validation_alias=AliasChoices(AliasPath("place", 0), "town"))
+
+
+class ByName(Pathed):
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+
+class Populated(Pathed):
+    model_config = ConfigDict(populate_by_name=True)
+
+
+def test_a_field_that_no_name_reaches_is_refused_when_the_tool_is_made() -> None:
+    def function(x: list[Pathed]) -> None: ...
+
+    with pytest.raises(ToolDefinitionError) as refused:
+        tool(function)
+    assert str(refused.value) == (
+        "function(x): parameter 'x' cannot be a tool's: list[{name}.Pathed] has no JSON "
+        "schema (a field is read from 'place.0' alone, which no schema describes; give it a name "
+        "too: AliasChoices('name', AliasPath(...))); use types that JSON can hold, a dataclass or "
+        "a pydantic model"
+    ).replace("{name}", __name__)
+    with pytest.raises(RequestError) as refused_output:
+        OutputType(Pathed)
+    assert "a field is read from 'place.0' alone" in str(refused_output.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(Chosen, "town"), (ByName, "city"), (Populated, "city")]
+)
+def test_a_field_with_a_name_beside_its_path_is_read_by_it(kind: Any, name: str) -> None:
+    def function(x: Any) -> None: ...
+
+    function.__annotations__["x"] = kind
+    made = tool(function)
+    assert list(made.parameters["properties"]["x"]["properties"]) == [name]
+    loaded = made.checker.load({"x": {name: "Busan"}})
+    assert loaded["x"].city == "Busan"
+    answered: Any = OutputType(kind).parse(json.dumps({name: "Busan"}))
+    assert answered.city == "Busan"
+
+
+class Foreign:
+    """Neither a dataclass nor a model."""
+
+
+@pytest.mark.parametrize(
+    "kind", [Foreign, list[Foreign], Callable[[int], int], dict[str, Foreign | None]]
+)
+def test_an_output_without_a_schema_is_refused_when_the_agent_is_made(kind: Any) -> None:
+    with pytest.raises(RequestError) as refused:
+        OutputType(kind)
+    assert str(refused.value).startswith(f"output: {kind!r} has no JSON schema (")
+    assert str(refused.value).endswith(
+        "; use types that JSON can hold, a dataclass or a pydantic model"
+    )
+    assert "\n" not in str(refused.value)

@@ -1,5 +1,7 @@
 """What tools return, as parts that a model can read."""
 
+# pyright: basic
+
 from __future__ import annotations
 
 import asyncio
@@ -11,7 +13,7 @@ import enum
 import io
 import uuid
 from array import array
-from collections import ChainMap, UserList
+from collections import ChainMap, UserList, UserString
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -171,6 +173,8 @@ class Holder:
         (ChainMap({"a": 1}, {"b": 2}), '{"b":2,"a":1}'),
         (MappingProxyType({"a": range(1)}), '{"a":[0]}'),
         (UserList([1]), "[1]"),
+        (UserString("a"), '"a"'),
+        ({"a": [UserString("b")]}, '{"a":["b"]}'),
         (array("i", [1, 2]), "[1,2]"),
     ],
 )

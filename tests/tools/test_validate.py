@@ -1,5 +1,7 @@
 """Arguments: what passes, what is mended and why that changes no meaning, what is refused."""
 
+# pyright: basic
+
 from __future__ import annotations
 
 import json
@@ -191,6 +193,27 @@ def test_D07_a_huge_integer_does_not_raise() -> None:
     assert check(f'{{"any": {digits[:100]}}}').arguments == {"any": int(digits[:100])}
     assert check(f'{{"ratio": {digits[:100]}}}').arguments == {"ratio": int(digits[:100])}
     assert "count" in refusal(f'{{"count": {digits}}}')
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 5_000, "-" + "9" * 5_000])
+@pytest.mark.parametrize(
+    ("form", "where"),
+    [('{{"any": {0}}}', "any"), ('{{"any": [1, {{"in": {0}}}]}}', "any[1].in")],
+)
+def test_a_number_that_no_float_holds_never_becomes_null(
+    number: str, form: str, where: str
+) -> None:
+    assert refusal(form.format(number)) == (
+        "the arguments do not fit 'f', so nothing was run:\n"
+        f"- {where}: the number is too large to be read; give a smaller one, or text where text is "
+        "allowed\n"
+        "correct them and call again"
+    )
+
+    def function(any: float | list[Any] | None) -> None: ...
+
+    with pytest.raises(ArgumentsError, match="too large"):
+        tool(function).check(form.format(number))
 
 
 @pytest.mark.parametrize(

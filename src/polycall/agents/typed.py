@@ -7,25 +7,19 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from pydantic import TypeAdapter, create_model
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.errors import PydanticUserError
 
 from polycall._support import jsontext
+from polycall.errors import RequestError
 from polycall.ir import JSON, ResponseFormat
 from polycall.tools.handwritten import handwritten
 from polycall.tools.loading import Loader, MisfitError
+from polycall.tools.plain_schema import PlainSchema
 from polycall.tools.validate import SchemaChecker
 
 _TOLD_MAX = 10
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
-
-
-class _PlainSchema(GenerateJsonSchema):
-    """Schemas without titles made from names."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        """No: a name in another spelling tells a model nothing."""
-        return False
 
 
 class _Output(ABC):
@@ -55,12 +49,10 @@ class TypedOutput(_Output):
 
     def __init__(self, kind: Any) -> None:
         name = _NOT_IN_NAMES.sub("_", getattr(kind, "__name__", "")) or "answer"
-        self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
-        schema: JSON = self._adapter.json_schema(schema_generator=_PlainSchema)
+        self._adapter, schema = _described(kind, kind)
         self.is_wrapped = _points_to(schema).get("type") != "object"
         if self.is_wrapped:
-            self._adapter = TypeAdapter(create_model(name, result=(kind, ...)))
-            schema = self._adapter.json_schema(schema_generator=_PlainSchema)
+            self._adapter, schema = _described(create_model(name, result=(kind, ...)), kind)
         sent = handwritten(schema)
         self.format = ResponseFormat("json_schema", schema=sent, name=name)
         self._loader = Loader(self._adapter, sent)
@@ -98,6 +90,19 @@ class SchemaOutput(_Output):
             ]
             raise ValueError("\n".join(lines))
         return value["result"] if self.is_wrapped else value
+
+
+def _described(kind: Any, given: Any) -> tuple[TypeAdapter[Any], JSON]:
+    """What reads the type, and its schema; `RequestError` where JSON cannot hold it."""
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        return adapter, adapter.json_schema(schema_generator=PlainSchema)
+    except (PydanticUserError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise RequestError(
+            f"output: {given!r} has no JSON schema ({reason}); "
+            "use types that JSON can hold, a dataclass or a pydantic model"
+        ) from None
 
 
 def _points_to(schema: JSON) -> JSON:

@@ -6,6 +6,7 @@ in `enum`, `const`, `default` and `examples` is data.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import unquote
@@ -121,6 +122,22 @@ def nesting(value: Any) -> int:
             deepest = max(deepest, level)
             open_values.extend((item, level + 1) for item in inner)
     return deepest
+
+
+def infinities(value: Any) -> list[tuple[str | int, ...]]:
+    """Where numbers are beyond what a float holds, as `1e400` is."""
+    found: list[tuple[str | int, ...]] = []
+    open_values: list[tuple[Any, tuple[str | int, ...]]] = [(value, ())]
+    while open_values:
+        current, path = open_values.pop()
+        mapping, items = as_object(current), as_array(current)
+        if mapping is not None:
+            open_values.extend((inner, (*path, key)) for key, inner in mapping.items())
+        elif items is not None:
+            open_values.extend((inner, (*path, place)) for place, inner in enumerate(items))
+        elif isinstance(current, float) and math.isinf(current):
+            found.append(path)
+    return found
 
 
 def children(node: JSON) -> Iterator[tuple[str, JSON]]:

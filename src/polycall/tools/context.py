@@ -37,7 +37,7 @@ def leaving() -> Generator[None]:
         yield
     except ToolError:
         raise
-    except Exception as error:
+    except BaseException as error:
         error.leaves_run = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         raise
 

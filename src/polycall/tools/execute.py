@@ -118,15 +118,12 @@ async def attempt(
         tool = _admitted(call, toolset)
         if tool.needs_approval and not is_approved and not toolset.asks(tool.name):
             raise _nobody_to_ask(tool)
-        # A function's own validators run where the function does.
-        if isinstance(tool.checker, SchemaChecker) and len(call.arguments_json) >= _LONG_CHARS:
-            checked = await asyncio.to_thread(tool.check, call.arguments_json)
-        else:
-            checked = tool.check(call.arguments_json)
+        checked = await _checked(call, tool)
     except ArgumentsError as error:
         return Attempt(_failure(call, str(error)), "refused", error=type(error).__name__)
     except ToolError as error:
-        return Attempt(_failure(call, _words(error)), error=type(error).__name__)
+        kind = type(error.__cause__ or error).__name__
+        return Attempt(_failure(call, _words(error)), error=kind)
     limits_s = [limit for limit in (tool.deadline_s, deadline_s) if limit is not None]
     key = call_key.get() or call.id
     known = replace(context or ToolContext(deps=None), call=call, idempotency_key=key)
@@ -143,6 +140,22 @@ async def attempt(
         return Attempt(_failure(call, _words(error)), error=type(error).__name__)
     outcome: Outcome = "mended" if checked.mends else "valid"
     return Attempt(result, outcome, checked.mends, error_kind)
+
+
+async def _checked(call: ToolCall, tool: AnyTool) -> Checked:
+    """The arguments, fit to run with; a function's own validators run where the function does."""
+    try:
+        if isinstance(tool.checker, SchemaChecker) and len(call.arguments_json) >= _LONG_CHARS:
+            return await asyncio.to_thread(tool.check, call.arguments_json)
+        return tool.check(call.arguments_json)
+    except ToolError:
+        raise
+    except (Exception, SystemExit) as error:
+        if leaves_run(error, tool):
+            error.leaves_run = True  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue]
+            raise
+        logger.debug("a validator of the tool %r raised", call.name, exc_info=error)
+        raise ToolError(_formatted(error)) from error
 
 
 async def _run(
@@ -167,7 +180,7 @@ async def _run(
         return _failure(call, _words(error)), type(error).__name__
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
-        if task is not None and task.cancelling() > 0:
+        if leaves_run(error, tool) or (task is not None and task.cancelling() > 0):
             raise
         # Nobody cancelled this run: the handler gave up something of its own.
         return _failure(call, "the tool was cancelled"), type(error).__name__
@@ -234,9 +247,12 @@ class Executor:
 def leaves_run(error: BaseException, tool: AnyTool) -> bool:
     """Whether it is not for the model: the tool says so, or the error itself.
 
-    A group of errors, as a `TaskGroup` raises it, leaves where one in it does.
+    A group of errors, as a `TaskGroup` raises it, leaves where one in it does, and so does what
+    Python makes of a `StopIteration` that leaves a coroutine.
     """
-    if any(leaves_run(each, tool) for each in _inside(error)):
+    cause = error.__cause__
+    stopped = (cause,) if isinstance(cause, StopIteration | StopAsyncIteration) else ()
+    if any(leaves_run(each, tool) for each in (*_inside(error), *stopped)):
         return True
     return isinstance(error, tool.raises) or getattr(error, "leaves_run", False)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Any
 
+from polycall._support import jsontext
 from polycall.ir import JSON
 from polycall.schema.merge import combined
 from polycall.schema.refs import recursive_references, references_in
@@ -44,6 +46,8 @@ def handwritten(schema: JSON) -> JSON:
         if reference in written_out:
             return write(combined(definitions[str(reference)], without(node, "$ref")))
         copy = _ordered(rebuild(without(node, "discriminator"), write))
+        if isinstance(copy.get("enum"), list):
+            copy["enum"] = _distinct(copy["enum"])
         return without(copy, "default") if copy.get("default", 0) is None else copy
 
     result = write(without(schema, "$defs", "title"))
@@ -57,6 +61,12 @@ def handwritten(schema: JSON) -> JSON:
 
 # What pydantic leaves out of the names of definitions: `Page[int]` is `Page_int_`.
 _NO_NAME = re.compile(r"[^a-zA-Z0-9.\-_]")
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    """Each value once: an `Enum` has other names for the same one."""
+    return list({jsontext.encode(value): value for value in values}.values())
+
 
 _FIRST = ("$ref", "type", "title", "description", "properties", "required")
 

@@ -6,6 +6,7 @@ Text stays text, parts and media stay themselves, everything else becomes JSON.
 from __future__ import annotations
 
 import base64
+import collections
 import collections.abc
 import contextlib
 import functools
@@ -187,6 +188,8 @@ def _plain() -> Any:
 
 def _in_json(value: Any) -> Any:
     """What stands for a value of another kind; `ValueError` where nothing does."""
+    if isinstance(value, collections.UserString):
+        return str(value)  # its items are of its own kind
     if isinstance(value, collections.abc.Mapping):
         return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if isinstance(value, _LISTED):

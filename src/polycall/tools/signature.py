@@ -20,7 +20,6 @@ from msgspec import Struct
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
-from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import (
     PydanticSerializationError,
     PydanticUndefined,
@@ -34,6 +33,7 @@ from polycall.tools.context import ToolContext
 from polycall.tools.docstrings import Docstring, parse_docstring
 from polycall.tools.handwritten import handwritten
 from polycall.tools.loading import Loader, MisfitError
+from polycall.tools.plain_schema import PlainSchema
 from polycall.tools.problems import Problem
 
 # Results of these types are shown as they are, and have no schema.
@@ -336,20 +336,10 @@ def _same(value: Any) -> Any:
 # Schemas
 
 
-class _PlainSchema(GenerateJsonSchema):
-    """Pydantic's schemas, without titles made from names and without warnings on defaults."""
-
-    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        """No: a name in another spelling tells a model nothing."""
-        return False
-
-
 def _json_schema(
     adapter: TypeAdapter[Any], *, mode: typing.Literal["validation", "serialization"]
 ) -> JSON:
-    return handwritten(adapter.json_schema(schema_generator=_PlainSchema, mode=mode))
+    return handwritten(adapter.json_schema(schema_generator=PlainSchema, mode=mode))
 
 
 def _output_schema(label: str, hint: Any, docs: Docstring) -> JSON | None:

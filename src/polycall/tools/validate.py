@@ -14,7 +14,7 @@ from msgspec import Struct
 from polycall._support import jsontext
 from polycall.errors import ArgumentsError, ToolDefinitionError
 from polycall.ir import JSON
-from polycall.schema.walk import as_object, nesting
+from polycall.schema.walk import as_object, infinities, nesting
 from polycall.schema.ways import ways_of
 from polycall.tools.mending import Mending
 from polycall.tools.problems import Checker, Problem, explain, truncated
@@ -24,6 +24,7 @@ _UNBOUNDED = (
     "cannot be checked: the schema leads to what is in it by more ways than can be followed; nest "
     "it less deeply, or make it shorter"
 )
+_TOO_LARGE = "the number is too large to be read; give a smaller one, or text where text is allowed"
 _EMPTY_SPELLINGS = ("", "null", '""', "''", "None")
 
 
@@ -92,6 +93,10 @@ def check_arguments(
 ) -> Checked:
     """The arguments in `text`, fit for the tool; `ArgumentsError` tells the model why not."""
     arguments, mends = read_arguments(text, name, keeps_digits=checker.keeps_digits)
+    unread = [Problem(path, _TOO_LARGE, has_value=False) for path in infinities(arguments)]
+    if unread:
+        # JSON has no form for them; written again, they would be null.
+        raise ArgumentsError(explain(name, unread, arguments, parameters))
     problems = checker.problems(arguments)
     if not problems:
         return Checked(arguments, tuple(mends))
