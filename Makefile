@@ -7,6 +7,8 @@ DOCS := .venv/.docs
 # One more than there are cores: many tests wait for a process or a clock.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# Tests start some hundred processes, which would each compile the package again.
+export PYTHONDONTWRITEBYTECODE :=
 
 # The tests of `make test-fast`: rules, laws and whole values; no server is started and no jail.
 FAST := tests/unit/test_ir.py tests/unit/test_sse.py tests/unit/test_schema_refs.py \
@@ -43,10 +45,10 @@ test-fast: $(STAMP)  ## a chosen part of the tests, under a minute
 	$(BIN)/pytest --quiet $(FAST)
 
 test: $(STAMP)  ## all tests but the large matrices, side by side
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile -m 'not slow'
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-all: $(STAMP)  ## all tests, the large matrices too
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 fuzz: $(STAMP)  ## the laws, with new cases each time
 	$(BIN)/pytest --numprocesses $(WORKERS) --hypothesis-profile fuzz \
