@@ -62,7 +62,7 @@ from polycall.transport.base import Deadlines, HTTPResponse, Retry, Transport
 
 
 class ModelClient(Protocol):
-    """What the loop needs of a client; `polycall.testing` has others."""
+    """The client that the loop needs; `polycall.testing` has others."""
 
     async def generate_request(self, request: Request) -> Response:
         """The whole answer."""
@@ -83,7 +83,9 @@ ToolLike: TypeAlias = Tool | FunctionTool[..., Any] | Callable[..., Any]
 
 
 class RequestOptions(RequestSettings, total=False):
-    """What is asked with, beside model and prompt: tools, and the settings of docs/settings.md."""
+    """The options of a request beside model and prompt: tools, and the settings of
+    docs/settings.md.
+    """
 
     tools: Iterable[ToolLike]
 

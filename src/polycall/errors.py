@@ -69,7 +69,7 @@ class ConfigError(PolycallError):
 
 
 class RequestError(PolycallError):
-    """What the caller asked for cannot be done; nothing was sent."""
+    """The request cannot be carried out as it is; nothing was sent."""
 
 
 class UnsupportedError(RequestError):

@@ -102,7 +102,7 @@ class Exchange(Struct, frozen=True):
         return replace(self, sent=sent, wire=wire, http=replace(self.http, body=body))
 
     def refused(self, error: PolycallError) -> Refused | None:
-        """What a refusal of this request asks to change; `None` where it asks for nothing."""
+        """The change that a refusal of this request asks for; `None` where it asks for none."""
         return read_refusal(
             error,
             self.wire.body,
@@ -355,13 +355,13 @@ class AnswerDecoder:
 
     @property
     def usage(self) -> Usage:
-        """What was told so far, before any end."""
+        """The usage reported so far, before any end."""
         told = self._decoder.usage
         return self._usage_before + told if self._usage_before.is_reported else told
 
     @property
     def held_bytes(self) -> int:
-        """How long the event is that has begun."""
+        """The length of the event that has begun, in bytes."""
         return self._decoder.held_bytes
 
     def again(self) -> Exchange | None:

@@ -1,4 +1,4 @@
-"""What happens in this process, reported to one watcher, where there is one.
+"""Events of this process, reported to one watcher, where there is one.
 
 Agents, tools, programs and tasks say here what they begin and how it ended; `polycall.tracing`
 makes spans of it.  Nothing here knows how, and where nobody watches it costs a look at a variable.
@@ -32,7 +32,7 @@ class RunStarted(Struct, frozen=True):
 
 
 class RunFinished(Struct, frozen=True):
-    """How a run ended; what it spent includes the agents below it."""
+    """The end of a run; its costs include the agents below it."""
 
     reason: str
     usage: Usage
@@ -60,7 +60,7 @@ class ToolCalled(Struct, frozen=True):
 
 
 class ToolFinished(Struct, frozen=True):
-    """What a call gave; `error` is the kind of what went wrong."""
+    """The result of a call; `error` is the kind of failure."""
 
     result: ToolResult
     error: str = ""
@@ -74,7 +74,7 @@ class ProgramStarted(Struct, frozen=True):
 
 
 class ProgramFinished(Struct, frozen=True):
-    """How a program ended."""
+    """The end of a program."""
 
     status: str
     calls: int
@@ -109,15 +109,15 @@ class Watched(Protocol):
     """Something that has begun.  The code that began it ends it."""
 
     def current(self) -> AbstractContextManager[object]:
-        """What this task, and those it starts, begin meanwhile is part of it."""
+        """Count all that this task and its children begin meanwhile as a part of it."""
         ...
 
     def carried(self) -> TraceContext:
-        """What says elsewhere that something belongs to it."""
+        """The trace context by which work elsewhere belongs to it."""
         ...
 
     def tell(self, ended: Finished) -> None:
-        """How it went; the last word counts."""
+        """Report how it ended; the last report counts."""
         ...
 
     def first(self) -> None:
@@ -178,12 +178,12 @@ def watch(by: Watcher | None) -> None:
 
 
 def watcher() -> Watcher | None:
-    """Who watches."""
+    """The watcher, if there is one."""
     return _watcher
 
 
 def watching(what: Started) -> AbstractContextManager[Watched]:
-    """What is done inside is `what`; it must begin and end in one task."""
+    """Report the work inside as `what`; it must begin and end in one task."""
     return _UNWATCHED if _watcher is None else _watching(_watcher, what)
 
 
@@ -215,7 +215,7 @@ def begin_asking(request: Request, above: Callable[[], Watched] | None = None) -
 
 @contextmanager
 def asking(watched: Watched) -> Generator[None]:
-    """What is done inside is a part of the asking that was reported."""
+    """Count the work inside as a part of the request that was reported."""
     token = _is_asking.set(True)
     try:
         with watched.current():
@@ -226,7 +226,7 @@ def asking(watched: Watched) -> Generator[None]:
 
 @contextmanager
 def conversing(conversation_id: str) -> Generator[None]:
-    """What is done inside belongs to this conversation."""
+    """Count the work inside as a part of this conversation."""
     token = _conversation.set(conversation_id)
     try:
         yield
@@ -240,12 +240,12 @@ def conversation() -> str:
 
 
 def forget() -> None:
-    """What `watching` began around this was answered from a journal, and not done."""
+    """Drop the report that `watching` began around this: the journal answered, nothing was done."""
     watched = _watched.get()
     if watched is not None:
         watched.forget()
 
 
 def carried() -> TraceContext:
-    """What a request or a record of now takes along; nothing where nobody watches."""
+    """The trace context for a request or a record made now; empty without a watcher."""
     return {} if _watcher is None else _watcher.carried()

@@ -83,7 +83,7 @@ class Media(Struct, frozen=True, tag="media", tag_field="type", omit_defaults=Tr
 
 
 class Reasoning(Struct, frozen=True, tag="reasoning", tag_field="type", omit_defaults=True):
-    """What the model thought, as far as the provider shows it.
+    """The model's reasoning, as far as the provider shows it.
 
     `text` may be empty while `metadata` holds a signature or encrypted content: such a part is
     as important as a full one, since the provider refuses or forgets without it.
@@ -133,7 +133,7 @@ class ToolCall(
 
 
 class ToolResult(Struct, frozen=True, tag="tool_result", tag_field="type", omit_defaults=True):
-    """What a tool call gave.  `name` is the tool's, where known; Gemini cannot do without it."""
+    """The result of a tool call.  `name` is the tool's, where known; Gemini requires it."""
 
     call_id: str
     content: list[Text | Media | Opaque] = []
@@ -236,7 +236,10 @@ class ToolChoice(Struct, frozen=True, omit_defaults=True):
 
 
 class ReasoningConfig(Struct, frozen=True, omit_defaults=True):
-    """How much to think, and whether to show it.  `budget_tokens` 0 is off, -1 the model's own."""
+    """The amount of reasoning, and whether to show it.
+
+    `budget_tokens` 0 is off, -1 the model's own.
+    """
 
     effort: Effort | None = None
     budget_tokens: int | None = None
@@ -245,7 +248,7 @@ class ReasoningConfig(Struct, frozen=True, omit_defaults=True):
 
 
 class ResponseFormat(Struct, frozen=True, omit_defaults=True):
-    """What the answer must parse as."""
+    """The format that the answer must have."""
 
     kind: Literal["text", "json", "json_schema"]
     schema: JSON | None = None
@@ -445,7 +448,7 @@ def parse_arguments(arguments_json: str) -> dict[str, Any] | None:
 
 
 def delta_kind(part: Part) -> DeltaKind | None:
-    """What the deltas of this part are; `None` for a part that takes none."""
+    """The kind of this part's deltas; `None` for a part that has none."""
     match part:
         case Text():
             return "text"

@@ -135,7 +135,7 @@ class Abandoned(BaseException):
 
 
 class Turn(Struct, frozen=True):
-    """What the next step asks, and what runs its calls."""
+    """The next step's request, and the function that runs its calls."""
 
     request: Request
     execute: Execute
@@ -212,7 +212,7 @@ def check_price(client: ModelClient, model: str) -> None:
 
 
 class _Progress:
-    """How far one step has come."""
+    """The progress of one step."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -1,4 +1,4 @@
-"""How far a run has come: its messages at any moment, from its events."""
+"""The progress of a run: its messages at any moment, from its events."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _EFFORTS: tuple[str, ...] = get_args(Effort)
 
 
 class Settings(TypedDict, total=False):
-    """What an agent, and any of its runs, may be set to; unset is the provider's own default."""
+    """The settings of an agent and of its runs; an unset one is the provider's default."""
 
     effort: Effort  # how much to think: "none", "minimal", "low", "medium", "high", "xhigh", "max"
     reasoning: ReasoningConfig | Effort | int  # an effort, a budget in tokens, or both and more
@@ -63,7 +63,7 @@ class Settings(TypedDict, total=False):
 
 
 class RequestSettings(Settings, total=False):
-    """What a client's request may be set to as well."""
+    """The further settings of a client's request."""
 
     response_format: ResponseFormat | Literal["text", "json"] | None
     stream: bool

@@ -75,7 +75,7 @@ async def watched_answer(
     ask: Callable[[Request], Awaitable[Response]],
     above: Callable[[], Watched] | None = None,
 ) -> Response:
-    """What `ask` answers, reported to the code that watches."""
+    """Call `ask`, report it to the watcher, and return its answer."""
     watched = begin_asking(request, above)
     if watched is None:
         return await ask(request)
@@ -152,5 +152,5 @@ class SyncStream(BlockingStream[Event]):
 
     @property
     def warnings(self) -> list[Warning]:
-        """What is not sent as it was written; known with the first event."""
+        """The parts that are not sent as they were written; known with the first event."""
         return self._stream.warnings

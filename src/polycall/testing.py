@@ -171,7 +171,7 @@ def replay(path: str | Path) -> ReplayTransport:
 
 
 def request_key(request: HTTPRequest) -> str:
-    """What makes two requests the same: the path and the body, not the host nor the key."""
+    """A key for equal requests: of the path and the body, without the host and the API key."""
     path = request.url.split("://", 1)[-1].partition("/")[2]
     base, _, query = path.partition("?")
     kept = [pair for pair in query.split("&") if pair and not pair.startswith(_KEY_PARAMETER)]

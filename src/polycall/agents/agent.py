@@ -396,7 +396,7 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
         return varied
 
     def _frames(self, frames: list[Frame]) -> list[Frame]:
-        """Who holds the conversation: as the history says, or this agent."""
+        """The agents that hold the conversation: as the history says, or this agent."""
         known = group_of(self)
         missing = [frame.agent for frame in frames if frame.agent not in known]
         if missing:
@@ -458,7 +458,7 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
 
 
 class Delegate:
-    """What a tool does that is an agent."""
+    """The handler of a tool that is an agent."""
 
     def __init__(self, agent: Agent[Any, Any]) -> None:
         self.agent = agent

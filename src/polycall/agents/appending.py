@@ -1,4 +1,4 @@
-"""What changes while a conversation continues, added at its end: its beginning stays as it was.
+"""Changes to a conversation's beginning, appended at its end: the beginning stays as it was.
 
 Some models refuse their own reasoning once `system`, the tools or an earlier message are others
 than when it was made, and every vendor's cache begins anew there.  So instructions that have
@@ -24,7 +24,7 @@ SHOWN = "tools/"
 
 
 def beginnings(injected: dict[str, str]) -> dict[str, str]:
-    """What conversations began with, of all that was injected."""
+    """The beginnings of conversations, out of all that was injected."""
     return {key: words for key, words in injected.items() if key.startswith((BEGAN, SHOWN))}
 
 
@@ -46,7 +46,7 @@ def _stands_for(message: Message) -> str:
 
 
 def _change(old: str, new: str) -> str:
-    """How to say that other instructions hold: by the part that changed, where that is small."""
+    """A note that the instructions have changed: with the changed part alone, where that is small."""
     before, after = _PART.split(old), _PART.split(new)
     head = 0
     while head < min(len(before), len(after)) and before[head] == after[head]:
@@ -65,7 +65,7 @@ def _change(old: str, new: str) -> str:
 
 
 class Appended:
-    """What one run has said at the beginning of each agent's part, and has added since."""
+    """The text at the beginning of each agent's part of one run, and all that was appended since."""
 
     def __init__(self) -> None:
         self._first_tools: dict[str, frozenset[str]] = {}

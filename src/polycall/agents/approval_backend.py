@@ -33,11 +33,11 @@ Approve: TypeAlias = Callable[["ApprovalRequest"], Answer | Awaitable[Answer]]
 
 
 class ApprovalBackend(Protocol):
-    """Where approvals are asked that may be answered by another process, or never."""
+    """Asks for approvals that another process may answer, or nobody."""
 
     @property
     def grants(self) -> list[str]:
-        """What was allowed for always, as `ApprovalRequest.grant` says it."""
+        """The permissions that were given for always, as `ApprovalRequest.grant` names them."""
         ...
 
     async def answer(self, request: ApprovalRequest) -> Answer:
@@ -76,7 +76,7 @@ class ApprovalRequest:
 
     @property
     def grant(self) -> str:
-        """What an answer for always is an answer for: this tool, called by this agent."""
+        """The permission that an answer for always gives: for this tool, called by this agent."""
         return f"{self.agents[-1]}.{self.tool}"
 
     def allow(self, *, always: bool = False, arguments: JSON | None = None) -> None:
@@ -124,7 +124,7 @@ class ApprovalRequest:
 
 
 def call_digest(tool: str, arguments: JSON, agents: Sequence[str]) -> str:
-    """What binds a yes to the call that it was said to: 32 hexadecimal digits.
+    """The digest that binds an approval to its call: 32 hexadecimal digits.
 
     The same for the same JSON values, in whatever order an object has its keys.
     """

@@ -1,4 +1,4 @@
-"""What an agent cannot be made of or be asked, said while the mistake is still in sight."""
+"""Checks of an agent's arguments and a run's, made where the mistake is still in sight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent of a conversation that has become too long: a summary, and its last part whole."""
+"""Compaction of a conversation that has become too long: a summary, and its last part whole."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ numbers, what was promised, what is open. Leave out pleasantries.
 
 
 class Shortened(Struct, frozen=True):
-    """How much of a conversation's beginning is not sent any more, and what stands for it."""
+    """The part of a conversation's beginning that is no longer sent, and its replacement."""
 
     gone: int = 0
     summary: str = ""
@@ -34,7 +34,7 @@ class Shortened(Struct, frozen=True):
 
     @property
     def opening(self) -> list[Message]:
-        """What stands for what is gone."""
+        """The messages that replace those that were dropped."""
         if self.block is not None:
             return [self.block]
         return [opening(self.gone, self.summary)] if self.gone else []
@@ -78,7 +78,8 @@ class Compaction:
         is_turn: bool = False,
         by_vendor: bool = False,
     ) -> Shortened:
-        """What is left out beyond `before`, of which `messages` are what is still sent.
+        """Drop more of the beginning than `before` does; `messages` are those still sent after
+        `before`.
 
         `other_tokens` and `kept` are sent alongside them.  With `is_turn` they are one turn that
         has become long: then only the last call and its result stay whatever they take.  With
@@ -120,7 +121,7 @@ def summary_by(agent: Summarist) -> Summarize:
 def place_to_cut(
     messages: Sequence[Message], bytes_max: float, places: list[int], *, is_turn: bool = False
 ) -> int:
-    """How many messages go, so that what stays fits; one of `places`, or 0: nothing can go.
+    """The number of messages to drop so that the rest fits: one of `places`, or 0 for none.
 
     The cut is before a user's words where one of these leaves something.
     """
@@ -140,7 +141,7 @@ def place_to_cut(
 
 
 def whole_places(messages: Sequence[Message]) -> list[int]:
-    """Where a conversation can be cut without parting a call from its result."""
+    """The places where a conversation can be cut without parting a call from its result."""
     waiting: set[str] = set()
     places: list[int] = []
     for place, message in enumerate(messages):
@@ -157,7 +158,7 @@ def size_of(message: Message) -> int:
 
 
 def other_tokens(usage: Usage, sent_bytes: int, before: int) -> int:
-    """What the provider counted for a request beyond what its messages come to.
+    """The tokens that the provider counted for a request beyond those of its messages.
 
     Where the reckoning is too low for a language, the difference is here as well.
     """
@@ -167,7 +168,7 @@ def other_tokens(usage: Usage, sent_bytes: int, before: int) -> int:
 
 
 def opening(count: int, summary: str) -> Message:
-    """What stands for the messages that are gone."""
+    """The message that replaces those that were dropped."""
     words = f"[{count} earlier messages of this conversation are left out here"
     return Message("user", [Text(f"{words}; a summary:]\n{summary}" if summary else f"{words}]")])
 

@@ -1,4 +1,4 @@
-"""What the agents of one run share, and what a tool may know of it."""
+"""The state that the agents of one run share, and the part of it that tools may read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Frame(Struct, frozen=True, omit_defaults=True):
 
 @dataclass
 class RunRoot:
-    """What is the same for a run and for all agents nested in it."""
+    """The values that a run shares with all agents nested in it."""
 
     client: ModelClient
     approve: Approve | None = None
@@ -67,7 +67,7 @@ def copied(value: Any) -> Any:
 
 @dataclass
 class RunState:
-    """Where one run is: who speaks, what was opened, what was spent."""
+    """The state of one run: the current agent, the opened tools, the amounts spent."""
 
     root: RunRoot
     frames: list[Frame]
@@ -140,5 +140,5 @@ class AgentContext(ToolContext[DepsT_co], Generic[DepsT_co]):
 
     @property
     def user(self) -> str:
-        """Whom the run is for; empty where nobody said."""
+        """The user that the run is for; empty where none was named."""
         return self.run.root.user

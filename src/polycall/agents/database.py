@@ -1,4 +1,4 @@
-"""Where agents keep things, memories, passages, written tools and sessions: SQLite or Postgres."""
+"""The database of agents for memories, passages, written tools and sessions: SQLite or Postgres."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What agents and tools say of themselves among the events of a run."""
+"""The events that agents and tools add to a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class HandoffEvent(Struct, frozen=True, tag="handoff", tag_field="type"):
 
 
 class ProgressEvent(Struct, frozen=True, tag="progress", tag_field="type"):
-    """How far a tool is, from 0 to 1, in its own words."""
+    """A tool's progress, from 0 to 1, in its own words."""
 
     progress: float
     message: str = ""

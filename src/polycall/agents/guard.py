@@ -136,7 +136,8 @@ class Guarded(Synchronous[Any, OutputT], Generic[OutputT]):
 
 
 def _without_answer(run: Run[Any], before: History) -> History:
-    """What the run did: `before` where it called no tool, and else up to the last result.
+    """The history without the refused answer: `before` if no tool was called, else up to the last
+    result.
 
     Text that stands beside the last calls goes where it is the answer that was refused.
     """

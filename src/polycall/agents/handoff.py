@@ -59,7 +59,7 @@ def visible(
 
 
 def filter_of(frame: Frame, group: dict[str, AgentSpec[Any]]) -> HistoryFilter:
-    """What the agent of a frame may see of the conversation before it."""
+    """The filter for the part of the earlier conversation that the agent of a frame may see."""
     handoff = _handoff_of(frame, group)
     return handoff.history if handoff else "all"
 
@@ -147,7 +147,7 @@ def apply_transfer(state: RunState, place: int) -> None:
 
 
 def frames_after(state: RunState, place: int) -> list[Frame]:
-    """Who holds the conversation once the transfer is done that was asked for, if one was."""
+    """The agents that hold the conversation after the requested transfer, if there was one."""
     asked = state.transfer
     if asked is None:
         return list(state.frames)
@@ -157,7 +157,7 @@ def frames_after(state: RunState, place: int) -> list[Frame]:
 
 
 def handover_note(frame: Frame) -> str:
-    """What an agent learns of how it came to hold the conversation."""
+    """The note that tells an agent how it came to hold the conversation."""
     if not frame.origin:
         return ""
     return f"{frame.origin} handed this conversation to you. Reason: {frame.reason}"

@@ -17,7 +17,7 @@ from polycall.openai_messages import from_openai, is_openai, to_openai
 
 
 class History(Struct, frozen=True, omit_defaults=True):
-    """What a next run needs of the runs before.
+    """All that a next run needs of the runs before it.
 
     `frames` are the agents that hold the conversation, the one who speaks last; `opened` are the
     deferred tools that were found, `allowed` the calls that were approved for always, `tasks` those
@@ -46,7 +46,7 @@ class History(Struct, frozen=True, omit_defaults=True):
         return self.frames[-1].agent if self.frames else ""
 
     def to_json(self) -> str:
-        """As JSON text."""
+        """The history as JSON text."""
         return jsontext.encode(self)
 
     def to_openai(self) -> list[JSON]:

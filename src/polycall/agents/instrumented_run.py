@@ -79,7 +79,7 @@ class WatchedRun:
         self._run.end(error)
 
     def executing(self, execute: Execute) -> Execute:
-        """What runs the calls of a step, each in a task of its own."""
+        """The function that runs the calls of a step, each in a task of its own."""
 
         async def run(call: ToolCall) -> ToolResult:
             with self._begun_step().current():
@@ -98,7 +98,7 @@ class WatchedRun:
         return watched_stream(request, client.stream_request, self._begun_step)
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:
-        """What the client says."""
+        """The cost, by the client's prices."""
         return self._state.client.cost(model, usage)
 
     def _end_step(self, error: BaseException | None = None) -> None:
@@ -113,7 +113,7 @@ class WatchedRun:
 
 
 def _earlier(journal: Journal | None) -> list[TraceContext]:
-    """What this run was when it continued elsewhere, or before: each once."""
+    """The traces of this run before it continued here, each once."""
     entries = journal.entries.values() if journal is not None else ()
     known = {tuple(sorted(entry.carried.items())): entry.carried for entry in entries}
     return [carried for carried in known.values() if carried]
@@ -137,5 +137,5 @@ class SpeakerClient:
         return self._state.client.stream_request(request)
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:
-        """What the speaker's client says."""
+        """The cost, by the prices of the current agent's client."""
         return self._state.client.cost(model, usage)

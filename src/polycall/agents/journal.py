@@ -33,7 +33,7 @@ class RunDivergenceError(RequestError):
 
 
 class Change(Struct, frozen=True, omit_defaults=True):
-    """What a call changed in its run, apart from giving a result."""
+    """The changes that a call made to its run, apart from its result."""
 
     variables: dict[str, Any] = {}
     removed: list[str] = []
@@ -125,7 +125,7 @@ class Place:
         self.cost = None if cost is None or self.cost is None else self.cost + cost
 
     def inner_key(self, call: ToolCall) -> str:
-        """Where a program's call stands: by what it asks, as programs call in any order."""
+        """The key of a program's call: made of its contents, since programs call in any order."""
         text = jsontext.encode_bytes([call.name, call.arguments])
         return f"{self.key}/{call.name}:{hashlib.sha256(text).hexdigest()[:16]}"
 

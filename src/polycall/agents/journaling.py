@@ -34,7 +34,7 @@ from polycall.tools.results import result_parts
 
 
 class NoMarks:
-    """Where nothing is kept, variables may be anything, and nobody asks what changed."""
+    """Marks for runs without a journal: variables may be anything, and changes are not compared."""
 
     def change(self, state: RunState) -> Change:
         return Change()
@@ -69,7 +69,7 @@ class JournalingModel:
         self._added = [*self._added, *added]
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:
-        """What the client says."""
+        """The cost, by the client's prices."""
         return self.client.cost(model, usage)
 
     async def generate_request(self, request: Request) -> Response:
@@ -120,7 +120,7 @@ class JournalingModel:
     def executing(
         self, number: int, execute: Execute, has_steps: Callable[[ToolCall], bool]
     ) -> Execute:
-        """What runs the calls of a step, through the journal."""
+        """The function that runs the calls of a step through the journal."""
         seen: Counter[str] = Counter()
 
         async def run(call: ToolCall) -> ToolResult:
@@ -257,7 +257,7 @@ class JournalingToolset(WrappedToolset):
 
 
 def _value(entry: Entry) -> Any:
-    """What the tool returned, as far as a program can tell."""
+    """The value that the tool returned, as a program would receive it."""
     result = _result(entry)
     if result.is_error:
         raise ToolError(result.text)
@@ -269,7 +269,7 @@ def _value(entry: Entry) -> Any:
 
 
 class StateMarks:
-    """What a run's state was before a call."""
+    """A copy of a run's state from before a call."""
 
     def __init__(self, state: RunState) -> None:
         self._variables = {name: encoded(name, value) for name, value in state.variables.items()}
@@ -279,7 +279,10 @@ class StateMarks:
         self._tasks = dict(state.tasks)
 
     def change(self, state: RunState) -> Change:
-        """What is different now.  Calls side by side may share a difference: it is the same."""
+        """The difference to the state before.
+
+        Parallel calls may share a difference: it is the same.
+        """
         return Change(
             variables={
                 name: value

@@ -1,4 +1,4 @@
-"""How agents and runs show themselves in a notebook."""
+"""HTML of agents and runs for notebooks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEPS_MAX = 200
 
 
 def run_html(run: Run[Any]) -> str:
-    """What a run spent, and the tree of its steps, folded."""
+    """A run's costs and the tree of its steps, folded."""
     usage = run.usage
     head = facts(
         [
@@ -42,7 +42,7 @@ def run_html(run: Run[Any]) -> str:
 
 
 def agent_html(agent: AgentSpec[Any]) -> str:
-    """What an agent is made of."""
+    """An agent's parts as a table."""
     instructions = agent.instructions
     tools = [each for toolset in agent.toolsets for each in toolset]
     return facts(

@@ -47,7 +47,7 @@ def gather(sources: Iterable[ToolSource]) -> list[AbstractToolset]:
 
 
 def definitions(toolsets: Iterable[AbstractToolset], context: AgentContext[Any]) -> list[Tool]:
-    """What a step offers of all toolsets."""
+    """The definitions that a step offers of all toolsets."""
     return [tool for toolset in toolsets for tool in _offered(toolset, context)]
 
 

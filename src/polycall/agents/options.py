@@ -1,4 +1,4 @@
-"""What one run is given: its prompt, and the options of `run`, `stream` and `resume`."""
+"""The arguments of one run: its prompt, and the options of `run`, `stream` and `resume`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["DepsT", "Prompt", "ResumeOptions", "RunOptions", "messages_of"]
 
 
 class RunOptions(TypedDict, Generic[DepsT], total=False):
-    """What one run may be given.
+    """The options of one run.
 
     `history` is that of an earlier run, in any of its forms.  `deps` is handed to tools by their
     context.  `variables` are shared by tools, instructions and the agents of a handoff.  `user`
@@ -45,7 +45,7 @@ class RunOptions(TypedDict, Generic[DepsT], total=False):
 
 
 class ResumeOptions(TypedDict, Generic[DepsT], total=False):
-    """What a run that continues may be given: all else is in the paused run."""
+    """The options of a run that continues: all else is in the paused run."""
 
     deps: DepsT
     approval_ttl_s: float

@@ -57,7 +57,7 @@ class OutputType(Generic[OutputT]):
 
     @property
     def format(self) -> ResponseFormat | None:
-        """What the provider is told."""
+        """The response format that is sent to the provider."""
         return self._typed.format if self._typed else None
 
     @property

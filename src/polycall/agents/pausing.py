@@ -38,7 +38,7 @@ _FORMAT = 1
 
 
 class Start(Struct, frozen=True, omit_defaults=True):
-    """How a run begins: all that is needed to run it again, but for code and `deps`.
+    """The beginning of a run: all that is needed to run it again, except code and `deps`.
 
     The first `earlier` messages are those of runs before.  `carried` says to those who watch who
     asked for it.  `session` is the conversation that keeps what the run adds.  `model`, `settings`
@@ -67,7 +67,7 @@ class Start(Struct, frozen=True, omit_defaults=True):
 
     @property
     def history(self) -> History:
-        """What it continues."""
+        """The history that the run continues."""
         return History(
             messages=self.messages[: self.earlier],
             frames=self.frames,
@@ -113,12 +113,12 @@ class Approval(Struct, frozen=True, omit_defaults=True):
 
     @property
     def grant(self) -> str:
-        """What an answer for always is an answer for, as `ApprovalRequest.grant`."""
+        """The permission that an answer for always gives, as `ApprovalRequest.grant`."""
         return f"{self.agents[-1]}.{self.tool}"
 
     @property
     def digest(self) -> str:
-        """What binds a yes to this call, as `ApprovalRequest.digest`."""
+        """The digest that binds an approval to this call, as `ApprovalRequest.digest`."""
         return call_digest(self.tool, self.arguments, self.agents)
 
     def is_expired(self, now: float) -> bool:
@@ -127,7 +127,7 @@ class Approval(Struct, frozen=True, omit_defaults=True):
 
 
 class ApprovalDecision(Struct, frozen=True, omit_defaults=True):
-    """What a person said to an approval; `digest` names the call that was allowed."""
+    """A person's decision on an approval; `digest` names the call that was allowed."""
 
     allowed: bool
     always: bool = False
@@ -137,7 +137,7 @@ class ApprovalDecision(Struct, frozen=True, omit_defaults=True):
     result: Answered | None = None  # instead of running it
 
     def answer(self, request: ApprovalRequest) -> Answer:
-        """As those who asked want it; no, where it was said to another call."""
+        """The answer to this request; a refusal, where the decision was for another call."""
         if self.allowed and self.digest != request.digest:
             return "another call was approved than this one"
         if self.result is not None:
@@ -211,7 +211,7 @@ class PausedRun(Struct):
         self.decisions[approval_id] = ApprovalDecision(allowed=False, reason=reason)
 
     def to_json(self, secret: str | bytes = b"") -> str:
-        """As JSON text, signed with the secret, or with this user's key."""
+        """The paused run as JSON text, signed with the secret, or with this user's key."""
         body = jsontext.encode(self)
         signature = _signature(body, secret or signing_key())
         return jsontext.encode({"polycall_paused": _FORMAT, "signature": signature, "run": body})
@@ -272,7 +272,7 @@ class PausedApprovalBackend:
 
     @property
     def grants(self) -> list[str]:
-        """What was allowed for always."""
+        """The permissions that were given for always."""
         return self._grants
 
     def paused(self, start: Start, entries: dict[str, Entry]) -> PausedRun:
@@ -294,7 +294,7 @@ class PausedApprovalBackend:
 
 
 def approval_key(request: ApprovalRequest) -> str:
-    """Where the call stands in the journal, which is how its approval is known."""
+    """The journal key of the call, by which its approval is known."""
     place = current_place()
     if place is None:
         return request.call_id
@@ -318,7 +318,7 @@ def asked(request: ApprovalRequest, now: float, ttl_s: float | None) -> Approval
 
 
 def suspended(request: ApprovalRequest) -> BaseException:
-    """What stops the run; in a program, what ends it as one that waits."""
+    """The exception that stops the run; in a program, the one that ends it as waiting."""
     place = current_place()
     if not request.is_in_program or place is None:
         return Suspended()

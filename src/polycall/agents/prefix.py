@@ -50,7 +50,7 @@ class PrefixWatch:
             self.warnings.append(Warning("adjusted", "prompt_prefix", detail))
 
     def answered(self, request_model: str, usage: Usage) -> None:
-        """What the vendor counted for it."""
+        """Note the tokens that the vendor counted for it."""
         self._tokens[request_model] = usage.input_tokens
 
 

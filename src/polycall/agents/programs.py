@@ -54,7 +54,7 @@ class AgentPrograms:
 
     @property
     def programs(self) -> list[ProgramRun]:
-        """What the model wrote."""
+        """The programs that the model wrote."""
         return self._inner.programs if self._inner else []
 
     @property

@@ -1,4 +1,4 @@
-"""What an agent's run gives: its events as they come, and the whole at the end.
+"""An agent's run: its events as they come, and the whole at the end.
 
 A run that raised or was stopped leaves what it had: a tool that has run has done its work, whatever
 became of the run around it.  Begin with these messages to do and pay nothing twice.
@@ -145,7 +145,7 @@ class Run(Generic[OutputT]):
 
     @property
     def warnings(self) -> list[Warning]:
-        """What the models did not get as it was written."""
+        """The parts that the models did not get as they were written."""
         found = [warning for step in self.steps for warning in step.response.warnings]
         return [*found, *self.prefix_warnings]
 

@@ -357,7 +357,7 @@ class AgentRunner(Generic[OutputT]):
         return shown_tools(frames, self._place(), self._group, messages, self._shown)
 
     async def _words(self, frame: Frame) -> str:
-        """What the agent of a frame is told, memory apart."""
+        """The instructions for the agent of a frame, without memory."""
         agent = self._group[frame.agent]
         reported = [await agent.instructions_for(self._context_of(agent)), handover_note(frame)]
         if self._may_have_tasks:

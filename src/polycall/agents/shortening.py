@@ -1,4 +1,4 @@
-"""What one run sends of conversations that have become too long for its agents' budgets."""
+"""Shortening of conversations that have become too long for their agents' budgets, in one run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ Ask: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class _Awaited(Struct, frozen=True):
-    """What the vendor is still to sum up: what was said, and what stands there until it has."""
+    """A summary that the vendor still has to write: of which messages, and their stand-in until
+    then.
+    """
 
     key: str
     gone: list[Message]
@@ -51,7 +53,7 @@ class Shortening:
         keeps_all: bool,
         by_vendor: bool,
     ) -> list[Message]:
-        """What is sent of the conversation `seen` in the frame `key`.
+        """The part of the conversation `seen` in the frame `key` that is sent.
 
         `known` is what this step has left out before, in a run that is replayed.
         """

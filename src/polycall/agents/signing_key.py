@@ -16,7 +16,7 @@ _WAIT_S = 5.0
 
 
 def key_path() -> Path:
-    """Where the key is: `POLYCALL_SIGNING_KEY_FILE`, or in the user's folder for state."""
+    """The path of the key: `POLYCALL_SIGNING_KEY_FILE`, or in the user's folder for state."""
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named)

@@ -1,4 +1,4 @@
-"""What an agent is, for those who conduct it: its model, words, tools, bounds and handoffs."""
+"""The specification of an agent: its model, instructions, tools, limits and handoffs."""
 
 from __future__ import annotations
 

@@ -43,7 +43,10 @@ def portal() -> Portal:
 def run_blocking(
     work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
 ) -> T:
-    """What `work` gives, waited for; `RequestError` where an event loop would stand still."""
+    """Run `work` to its end and return its value.
+
+    `RequestError` where an event loop would block.
+    """
     return portal().run(work(*args, **options))
 
 

@@ -15,7 +15,7 @@ TaskState: TypeAlias = Literal["queued", "running", "finished", "failed", "cance
 
 
 class TaskNote(Struct, frozen=True, omit_defaults=True):
-    """What a run knows of a task that it began.  `is_told`: the model has seen how it ended."""
+    """A run's note of a task that it began.  `is_told`: the model has seen how it ended."""
 
     tool: str
     is_told: bool = False
@@ -36,7 +36,7 @@ class TaskOrder(Struct, frozen=True):
 
 
 class TaskStatus(Struct, frozen=True, omit_defaults=True):
-    """How a task is doing."""
+    """The status of a task."""
 
     id: str
     tool: str
@@ -51,7 +51,7 @@ class TaskStatus(Struct, frozen=True, omit_defaults=True):
         return self.state in ("finished", "failed", "cancelled")
 
     def reported(self) -> JSON:
-        """As the model reads it."""
+        """The status as the model reads it."""
         said: JSON = {"task_id": self.id, "tool": self.tool, "state": self.state}
         if not self.is_over:
             said["progress"] = round(self.progress, 3)
@@ -63,7 +63,7 @@ class TaskStatus(Struct, frozen=True, omit_defaults=True):
 
 
 class TaskRunner(Protocol):
-    """Who runs the tasks of a run: this process, or any that shares a database."""
+    """Runs the tasks of a run: in this process, or in any that shares a database."""
 
     async def start(
         self, order: TaskOrder, toolset: AbstractToolset, context: ToolContext[Any]
@@ -72,7 +72,7 @@ class TaskRunner(Protocol):
         ...
 
     async def look(self, tasks: Mapping[str, str]) -> list[TaskStatus]:
-        """How these tasks (their tools by id) are doing, in their order."""
+        """The status of each of these tasks (their tools by id), in their order."""
         ...
 
     async def wait(self, tasks: Mapping[str, str], *, for_all: bool, deadline_s: float) -> None:

@@ -292,7 +292,7 @@ def task_tools() -> Toolset:
 
 
 async def check_task(task_id: str, context: AgentContext[Any]) -> JSON:
-    """How a task is doing: its state, its progress from 0 to 1, and its result once it has one."""
+    """A task's state, its progress from 0 to 1, and its result once it has one."""
     return (await _told(context.run, {task_id: _tool_of(context.run, task_id)}))[0]
 
 
@@ -352,7 +352,7 @@ def untold(run: RunState) -> dict[str, str]:
 
 
 def runner(run: RunState) -> TaskRunner:
-    """Who runs the tasks of this run."""
+    """The runner of this run's tasks."""
     assert run.root.tasks is not None
     return run.root.tasks
 

@@ -102,7 +102,7 @@ class TermIndex(Generic[KeyT]):
                 del self._postings[term]
 
     def scores(self, wanted: Iterable[str]) -> dict[KeyT, float]:
-        """How well each text that shares a term fits."""
+        """A score for each text that shares a term: how well it fits."""
         scores: dict[KeyT, float] = {}
         total = len(self._terms)
         mean = self._length / total if total else 1.0

@@ -49,7 +49,7 @@ def nearest_rows(matrix: Any, vector: Sequence[float], limit: int) -> dict[int, 
 
 
 def nearness(matrix: Any, vector: Sequence[float]) -> Any:
-    """How near each row is to a vector, in this thread alone.
+    """The nearness of each row to a vector, computed in this thread alone.
 
     Threads of a linear algebra library take longer to meet than a few thousand rows take.
     """
@@ -65,7 +65,7 @@ def nearest(scores: Any, limit: int) -> list[int]:
 
 
 def spread_of(matrix: Any) -> float:
-    """How far the nearness of two rows differs from pair to pair, by neighbours in a fixed order.
+    """The spread of the nearness of two rows, over pairs in a fixed order.
 
     Embedders differ in how far apart they put things: this is the measure of one embedder's.
     """

@@ -48,7 +48,7 @@ def is_pattern(name: str) -> bool:
 
 
 def _matched(pattern: str, name: str) -> str | None:
-    """What the first star stands for; `None` where the pattern is not for the name."""
+    """The text in place of the first star; `None` where the pattern does not match the name."""
     before, _, after = pattern.partition(_STAR)
     if len(name) < len(before) + len(after) or not name.startswith(before):
         return None

@@ -71,7 +71,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def local_url(self) -> str:
-        """How this machine reaches it."""
+        """The address by which this machine reaches it."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 

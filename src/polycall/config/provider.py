@@ -21,7 +21,7 @@ from polycall.translation.quirks import Quirks
 
 
 class ProviderTable(Struct, frozen=True, forbid_unknown_fields=True):
-    """What may stand under `[providers.NAME]`; built-in names need only a key."""
+    """The keys of `[providers.NAME]`; built-in names need only a key."""
 
     dialect: DialectName | None = None
     base_url: str | None = None
@@ -151,12 +151,12 @@ def _stated(table: ProviderTable) -> frozenset[str]:
 
 
 def _has(said: bool | None, known: bool, *, is_at_home: bool) -> bool:
-    """What the table says; behind an address of its own, a vendor's name promises nothing."""
+    """Whether the table says so; behind an address of its own, a vendor's name promises nothing."""
     return known and is_at_home if said is None else said
 
 
 def _read_place(reader: Reader, table: ProviderTable, path: tuple[str, ...]) -> dict[str, str]:
-    """What the address holds; it must not lead to another host."""
+    """Read the values in the address; they must not lead to another host."""
     place: dict[str, str] = {}
     for name in _PLACES:
         value: str = getattr(table, name)

@@ -1,4 +1,4 @@
-"""Where a secret of the configuration comes from: written there, or `env:`, `file:`, `cmd:`."""
+"""The source of a secret in the configuration: the text itself, or `env:`, `file:`, `cmd:`."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class DatabaseApprovalBackend:
 
     @property
     def grants(self) -> list[str]:
-        """What was allowed for always."""
+        """The permissions that were given for always."""
         return self._grants
 
     async def load(self) -> None:
@@ -103,7 +103,7 @@ def approvals(
 
 
 def waiting(database: Database) -> dict[str, list[Approval]]:
-    """What waits for a decision, by run."""
+    """The approvals that wait for a decision, by run."""
     rows = database.rows(
         "select run_id, request from polycall_approvals where decision is null "  # noqa: S608 - our own constant
         f"and (expires is null or expires > {database.now})"

@@ -96,7 +96,7 @@ class Database:
             return connection.execute(sa.text(sql), values).rowcount
 
     def rows(self, sql: str, **values: Any) -> Sequence[Mapping[str, Any]]:
-        """What a query finds.  A list is bound as so many parameters, `in :names`."""
+        """The rows of a query.  A list is bound as so many parameters, `in :names`."""
         statement = sa.text(sql)
         lists = [name for name, value in values.items() if isinstance(value, list)]
         if lists:
@@ -145,7 +145,7 @@ class Database:
 
 
 def reason_of(error: exc.DBAPIError) -> str:
-    """What the database said, in one line."""
+    """The database's error, in one line."""
     return (str(error.orig).strip() or type(error).__name__).splitlines()[0]
 
 

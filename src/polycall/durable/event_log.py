@@ -177,7 +177,10 @@ class EventReader:
         return _texts(self)
 
     async def result(self) -> RunResult:
-        """How it ended, when it has; `RunFailedError` or `RunCancelledError` otherwise."""
+        """The result of the finished run.
+
+        Raises `RunFailedError` or `RunCancelledError` otherwise.
+        """
         return await self._runs.result(self.run_id)
 
     async def _read(self) -> None:
@@ -242,11 +245,14 @@ class RunStream:
 
     @property
     def run_id(self) -> str:
-        """By which it is known in the database."""
+        """The run's id in the database."""
         return self.start.run_id
 
     async def result(self) -> RunResult:
-        """How it ended, when it has; `RunFailedError` or `RunCancelledError` otherwise."""
+        """The result of the finished run.
+
+        Raises `RunFailedError` or `RunCancelledError` otherwise.
+        """
         return await self._result(self.run_id)
 
     async def heard(self, event: AgentEvent, position: int) -> None:

@@ -1,4 +1,4 @@
-"""Who is alive, and who takes over whom.
+"""Leases of processes: which are alive, and which takes over another's work.
 
 Each process holds a lease: a row that it renews.  A process that finds one that has run out claims
 it, and puts what that process had back into the queues; two that find it at once cannot both have

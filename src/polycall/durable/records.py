@@ -35,7 +35,7 @@ class RunCancelledError(PolycallError):
 
 
 class RunResult(Struct, frozen=True, omit_defaults=True):
-    """How a run ended; what `Run` says, as far as it is plain data.
+    """The end of a run: the fields of `Run`, as far as they are plain data.
 
     `output` is the answer in the agent's type, or `None` if absent: `problem` says why.
     """
@@ -114,12 +114,12 @@ _STATES: dict[str, TaskState] = {
 
 
 def state_of(row: WorkflowStatus) -> TaskState:
-    """How a workflow is doing, in our words."""
+    """The state of a workflow, in our words."""
     return _STATES.get(row.status, "failed")
 
 
 def argument_of(row: WorkflowStatus) -> str:
-    """What a workflow was begun with; `RequestError` where DBOS could not read it.
+    """The argument of a workflow; raises `RequestError` where DBOS could not read it.
 
     DBOS gives the raw text of what it cannot read, such as a pickle, which is not read here.
     """
@@ -133,7 +133,7 @@ def argument_of(row: WorkflowStatus) -> str:
 
 
 def error_of(row: WorkflowStatus) -> str:
-    """By what a workflow ended; empty where by nothing, or where DBOS could not read it."""
+    """The error of a workflow; empty where it has none, or DBOS could not read it."""
     # DBOS gives the raw text of what it cannot read.
     error: object = row.error
     return str(error) if isinstance(error, BaseException) else ""

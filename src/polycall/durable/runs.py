@@ -1,4 +1,4 @@
-"""What runs and tasks there are, without their agents: list, show, decide, resume, cancel."""
+"""Runs and tasks in a database, without their agents: list, show, decide, resume, cancel."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _ID_LENGTH_MAX = 300
 
 
 class StartOptions(TypedDict, total=False):
-    """What a run may begin with; `run_id` is the caller's own name for it.
+    """The options of a new run; `run_id` is the caller's own name for it.
 
     With `stream` its models are asked for their answers as they come, for `handle.stream`.
     `session` is the id of a conversation in `sessions`: the run finds what was said there, and the
@@ -170,7 +170,10 @@ class Runs:
         return RunHandle(self, run_id)
 
     async def result(self, run_id: str) -> RunResult:
-        """How a run ended, when it has; `RunFailedError` or `RunCancelledError` otherwise."""
+        """The result of a finished run.
+
+        Raises `RunFailedError` or `RunCancelledError` otherwise.
+        """
         await self.show(run_id)
         workflow: WorkflowHandleAsync[str]
         workflow = await self.client.retrieve_workflow_async(run_id)
@@ -213,7 +216,7 @@ class Runs:
         return _run(rows[0], waiting.get(run_id, []))
 
     async def steps(self, run_id: str) -> builtins.list[tuple[str, float]]:
-        """What a run has done, in order: the steps' names, and how many seconds each took."""
+        """The steps of a run, in order: their names, and the seconds that each took."""
         steps = await self.client.list_workflow_steps_async(run_id, load_output=False)
         return [
             (
@@ -238,7 +241,7 @@ class Runs:
         return (await asyncio.to_thread(self._tasks, rows))[0]
 
     async def approvals(self, run_id: str) -> builtins.list[Approval]:
-        """What a run waits for."""
+        """The approvals that a run waits for."""
         made = await asyncio.to_thread(approvals.waiting, self.database)
         return made.get(run_id, [])
 
@@ -345,7 +348,10 @@ class RunHandle:
         self.run_id = run_id
 
     async def result(self) -> RunResult:
-        """How it ended, when it has; `RunFailedError` or `RunCancelledError` otherwise."""
+        """The result of the finished run.
+
+        Raises `RunFailedError` or `RunCancelledError` otherwise.
+        """
         return await self._runs.result(self.run_id)
 
     def stream(self, *, after: int = 0) -> EventReader:
@@ -357,7 +363,7 @@ class RunHandle:
         return EventReader(self._runs, self.run_id, after=after)
 
     async def info(self) -> RunInfo:
-        """How it is doing."""
+        """The run's present state."""
         return await self._runs.show(self.run_id)
 
     async def cancel(self) -> None:
@@ -416,7 +422,7 @@ def _check_limit(limit: int | None) -> None:
 
 
 def _start_of(row: WorkflowStatus) -> tuple[Start | None, str]:
-    """How a run began, or why nobody can tell: one that is unreadable does not hide the others."""
+    """The beginning of a run, or why it is unreadable: one such run does not hide the others."""
     try:
         return (decoded(argument_of(row), Start), "") if row.input else (None, "")
     except RequestError as error:

@@ -96,7 +96,10 @@ class SyncRunHandle:
         self.run_id = handle.run_id
 
     def result(self) -> RunResult:
-        """How it ended, when it has; `RunFailedError` or `RunCancelledError` otherwise."""
+        """The result of the finished run.
+
+        Raises `RunFailedError` or `RunCancelledError` otherwise.
+        """
         return portal().run(self._handle.result())
 
     def stream(self, *, after: int = 0) -> SyncRunStream:
@@ -104,7 +107,7 @@ class SyncRunHandle:
         return SyncRunStream(portal(), self._handle.stream(after=after))
 
     def info(self) -> RunInfo:
-        """How it is doing."""
+        """The run's present state."""
         return portal().run(self._handle.info())
 
     def cancel(self) -> None:
@@ -129,7 +132,7 @@ class SyncRunStream(BlockingStream[AgentEvent]):
 
     @property
     def run_id(self) -> str:
-        """By which it is known in the database."""
+        """The run's id in the database."""
         return self._stream.run_id
 
     @property
@@ -138,5 +141,8 @@ class SyncRunStream(BlockingStream[AgentEvent]):
         return self._stream.position
 
     def result(self) -> RunResult:
-        """How it ended, when it has; `RunFailedError` or `RunCancelledError` otherwise."""
+        """The result of the finished run.
+
+        Raises `RunFailedError` or `RunCancelledError` otherwise.
+        """
         return self._portal.run(self._stream.result())

@@ -97,7 +97,7 @@ class DurableTasks:
 def status_of(
     task_id: str, tool: str, row: WorkflowStatus | None, progress: tuple[float, str]
 ) -> TaskStatus:
-    """How a task is doing, from what DBOS and its own reports say."""
+    """The status of a task, from DBOS and from the task's own reports."""
     if row is None:
         return TaskStatus(task_id, tool, "cancelled", message="there is no such task any more")
     state = state_of(row)
@@ -110,7 +110,7 @@ def status_of(
 
 
 def progress_of(database: Database, names: list[str]) -> dict[str, tuple[float, str]]:
-    """What tasks have reported."""
+    """The progress that tasks have reported."""
     rows = database.rows(
         "select task_id, progress, message from polycall_progress where task_id in :names",
         names=names,

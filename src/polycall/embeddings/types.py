@@ -1,4 +1,4 @@
-"""What is asked and what comes back, in no vendor's words."""
+"""Requests and answers of embeddings, independent of the vendor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INPUT_TYPES: dict[str, Purpose] = {
 
 
 def purpose_of(input_type: Any) -> Purpose:
-    """What vectors are for, by a request's `input_type`; `""` for a word that is not known."""
+    """The purpose of vectors, by a request's `input_type`; `""` for an unknown word."""
     return INPUT_TYPES.get(input_type, "") if isinstance(input_type, str) else ""
 
 

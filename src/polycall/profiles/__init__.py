@@ -1,4 +1,4 @@
-"""What each model takes: rows of dated, sourced data, and what is made of them.
+"""Profiles of models: rows of dated, sourced data, and the profiles made of them.
 
     data/*.toml     the rows: patterns of models, features, what is taken, source, day read
     rows.py         reads them, a vendor's file at a time, when a model of it is first asked about

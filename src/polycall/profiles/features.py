@@ -1,4 +1,4 @@
-"""What each feature of a profile means, and what is done where a model does not take it.
+"""The features of profiles: what each means, and what happens where a model lacks it.
 
 `instead` says what happens to a request: `adjust` (another value is sent), `emulate` (it is done
 in another way), `drop` (left out, with a warning), `refuse` (an error before anything is sent) or

@@ -59,7 +59,7 @@ def bare(name: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def vendor_of(name: str) -> Family | None:
-    """Whose model a name means; `None` where nothing is known of it."""
+    """The family of the model that a name means; `None` where it is unknown."""
     found = bare(name)
     for pattern, family in families():
         if pattern.match(found):
@@ -69,7 +69,7 @@ def vendor_of(name: str) -> Family | None:
 
 @functools.lru_cache(maxsize=256)
 def vendor_at(address: str) -> str:
-    """Whose own server an address of open weights is; empty for any other."""
+    """The vendor of open weights whose own server an address is; empty for any other."""
     host = f".{urlsplit(address).hostname or ''}"
     for _, family in families():
         if any(host.endswith(f".{domain}") for domain in family.domains):

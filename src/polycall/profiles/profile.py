@@ -26,7 +26,7 @@ _OF_ONE_MODEL = frozenset({"thinking_needs_stream"})
 
 
 class Bounds(Struct, frozen=True):
-    """What a request can be beyond, on any wire; 0: no bound is known."""
+    """The limits of a request on any wire; 0: no limit is known."""
 
     is_unknown: bool
     candidates: int
@@ -39,7 +39,7 @@ class Bounds(Struct, frozen=True):
 
 
 class Profile(Struct, frozen=True, dict=True):
-    """What one model takes.
+    """The features that one model accepts.
 
     `like` names the model whose rules hold for one that no list has: its family's newest.
     """
@@ -55,7 +55,7 @@ class Profile(Struct, frozen=True, dict=True):
     is_elsewhere: bool = False  # open weights, at another's server than their vendor's
 
     def value(self, feature: str) -> Value | None:
-        """What is taken of a feature; `None` where nothing is known."""
+        """The value of a feature; `None` where it is unknown."""
         row = self.rows.get(feature)
         return None if row is None else row.value
 
@@ -105,7 +105,7 @@ _profiles: dict[tuple[str, int, str], Profile | None] = {}
 
 
 def profile(name: str, *, day: date | None = None, server: str = "") -> Profile | None:
-    """What is known of a model by any of its names; `None` where its family is unknown.
+    """The profile of a model by any of its names; `None` where its family is unknown.
 
     `day` is the day for which to say it: today.  `server` is where it is asked
     (`Quirks.server`): by default at its own vendor's.

@@ -24,14 +24,14 @@ _META = frozenset({"models", "source", "since", "until", "at"})
 
 
 class Source(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a row was read, and on which day."""
+    """The address where a row was read, and the day."""
 
     url: str
     read: date
 
 
 class Row(Struct, frozen=True):
-    """What the models of a pattern take of one feature, from `since` and before `until`.
+    """The values of one feature for the models of a pattern, from `since` and before `until`.
 
     `at` names the servers (`Quirks.server`) where it is so: others may serve the same weights
     otherwise.

@@ -36,7 +36,7 @@ def estimated_tokens(text: str) -> int:
 
 
 class Hints(Struct, frozen=True):
-    """What the application knows of a run before it begins; `None` is unknown.
+    """Facts that the application knows of a run before it begins; `None` is unknown.
 
     `calls` is how many calls the task takes, `result_tokens` the size of one result, `dependent`
     whether each call needs the result of the one before, `ability` how well the model writes
@@ -50,7 +50,7 @@ class Hints(Struct, frozen=True):
 
 
 class Seen:
-    """What runs have shown so far.  Keep one for runs of the same kind, and it learns."""
+    """Observations of runs so far.  Keep one for runs of the same kind, and it learns."""
 
     def __init__(self) -> None:
         self.failures_in_a_row: Counter[str] = Counter()
@@ -101,7 +101,7 @@ class Seen:
 
 
 class Sizes(Struct, frozen=True):
-    """What each form sends with every request, in tokens: `prompt` with either."""
+    """The tokens that each form sends with every request: `prompt` with either."""
 
     direct: int
     code: int

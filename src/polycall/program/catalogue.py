@@ -1,4 +1,4 @@
-"""What the model learns of the tools of its programs: all stubs, or how to find them.
+"""The prompt on the tools of a model's programs: all stubs, or how to find them.
 
 The text is the same, byte for byte, for the same tools in any order.
 """
@@ -66,7 +66,7 @@ class Catalogue:
         return self.tools[signature.tool]
 
     def helpers(self) -> dict[str, Callable[..., Any]]:
-        """What a program has alongside the tools."""
+        """The helper functions that a program has alongside the tools."""
         if not self.is_searchable:
             return {}
         return {"search_tools": self.search_tools, "describe_tool": self.describe_tool}

@@ -116,7 +116,7 @@ def is_waiting(messages: list[Message]) -> bool:
 
 
 class NativeProgram(Struct):
-    """What an answer says of one program: that it began, or how it ended."""
+    """The part of an answer on one program: that it began, or how it ended."""
 
     id: str
     code: str = ""

@@ -64,7 +64,7 @@ class ResultCapture(WrappedToolset):
         return is_paused
 
     def take_data(self, result: ToolResult) -> Any:
-        """What the tool returned, as data; raises what it raised as a `ToolError`."""
+        """The tool's result as data; raises its exception as a `ToolError`."""
         value = self._values.pop(result.call_id, None)
         error = self._errors.pop(result.call_id, None)
         if result.is_error:
@@ -121,13 +121,13 @@ class Nested:
         self._answers: Mapping[str, Any] = {}
 
     def go_on(self, made: int, pending: Sequence[PendingCall], answers: Mapping[str, Any]) -> None:
-        """For a run that is resumed: calls that were made, and what is known of those pending."""
+        """Continue a resumed run: with the calls that were made, and the answers to pending ones."""
         self._made = made
         self._known = list(pending)
         self._answers = answers
 
     def functions(self) -> dict[str, Callable[..., Awaitable[Any]]]:
-        """By name, what the program can await."""
+        """The functions that the program can await, by name."""
         tools = {
             name: self._function(signature) for name, signature in self.catalogue.signatures.items()
         }

@@ -22,7 +22,7 @@ _STEPS_MIN = 2
 
 
 def callers_of(tool: AnyTool) -> set[str]:
-    """Who may call a tool; one that says nothing is for the model alone."""
+    """The allowed callers of a tool; without any named, the model alone."""
     return set(tool.allowed_callers or ("direct",))
 
 

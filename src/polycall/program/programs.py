@@ -69,7 +69,7 @@ _DEADLINE_S = 3_600.0
 
 
 class Bounds(Struct, frozen=True):
-    """What the model gets to read.
+    """The limits of the text that the model reads.
 
     `output_chars` bounds one program's answer.  A direct result of more than `park_bytes` is put
     into the session, and `preview_chars` of it are shown; `None` parks nothing.  Stubs of more

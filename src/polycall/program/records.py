@@ -1,4 +1,4 @@
-"""What a run remembers of its programs: plain values, ready to be stored."""
+"""Records of a run's programs: plain values, ready to be stored."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ProgramRun(Struct):
 
     @property
     def result_bytes(self) -> int:
-        """What the tools gave to the program; none of it is in the model's context."""
+        """The bytes that the tools gave to the program; none of it is in the model's context."""
         return sum(len(each.result.text.encode()) for each in self.calls if each.result is not None)
 
 
@@ -75,7 +75,7 @@ class Parked(Struct, frozen=True):
 
 
 class CallingDecision(Struct, frozen=True):
-    """How the tools are offered, and why.
+    """The chosen way of offering the tools, and the reason.
 
     `rule` is the rule that decided; `reason` says it in words.  The numbers are what it went by:
     tokens that each form is expected to cost, calls of a run, tokens of a result.

@@ -1,4 +1,7 @@
-"""What the model reads of a program: what it printed, its value, short errors.  Always bounded."""
+"""The report on a program that the model reads: its output, its value, short errors.
+
+Always bounded.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ def truncated(text: str, length_max: int) -> str:
 
 
 def preview(data: Any, length_max: int) -> str:
-    """What data looks like: its kind, its size, its keys and its beginning."""
+    """A preview of data: its kind, its size, its keys and its beginning."""
     text = jsontext.encode(data)
     begin = text if len(text) <= length_max else f"{text[:length_max]}..."
     return f"{_kind(data)}\nIt begins: {begin}"

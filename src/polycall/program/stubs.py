@@ -41,7 +41,7 @@ _TAKEN = frozenset(
 
 
 class Signature(Struct, frozen=True):
-    """How a program calls one tool: the function's name, and the tool's name for each parameter."""
+    """The signature by which a program calls one tool, with the tool's name for each parameter."""
 
     function: str
     tool: str

@@ -53,7 +53,7 @@ class Wanted(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a text holds: words, calls, and why something in it is not a call."""
+    """The contents of a text: words, calls, and the reasons why something in it is not a call."""
 
     text: str
     calls: list[Wanted]
@@ -77,7 +77,10 @@ class Offer:
     # Where a call may begin.
 
     def opening(self, text: str, *, is_start: bool) -> tuple[int, bool]:
-        """Where a call begins, or may begin once more is known (`False`); the end where none."""
+        """The place where a call begins, or may begin once more is known (`False`).
+
+        The end without one.
+        """
         if is_start:
             state = _json_state(text.lstrip())
             if state is not None:

@@ -45,7 +45,7 @@ class PromptReader:
         self._has_native = False
 
     def feed(self, event: ir.Event) -> list[ir.Event]:
-        """What the event means."""
+        """Turn one event into the events that it means."""
         match event:
             case ir.ResponseStart():
                 self.problem, self.said, self._held, self._holds = "", "", "", False

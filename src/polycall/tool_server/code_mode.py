@@ -62,7 +62,7 @@ logger = logging.getLogger("polycall.programs")
 
 
 class SessionStore(Protocol):
-    """Where journals of sessions lie, for processes that share them."""
+    """The store of sessions' journals, for processes that share them."""
 
     async def load(self, owner: str, name: str) -> str | None:
         """The journal of a session as it was saved last."""
@@ -136,7 +136,7 @@ class CodeMode:
     # Finding
 
     def description(self, allowed: Callable[[str], bool]) -> str:
-        """What `search` says of itself to a client that may use these tools."""
+        """The description of `search` for a client that may use these tools."""
         spaces = [self._namespaces.get(name, "") for name in self.tools if allowed(name)]
         named = [space for space in spaces if space]
         of = f" in namespaces: {namespaces_text(named)}" if named else ""
@@ -419,7 +419,7 @@ class CodeToolset(AbstractToolset):
 
     @property
     def mode(self) -> CodeMode:
-        """What serves the tools as they are now."""
+        """The code mode that serves the tools as they are now."""
         names = list(self._toolset.tools)
         if self._mode is None or names != self._names:
             self._names = names

@@ -1,4 +1,4 @@
-"""What a model is told of the functions behind `search` and `run`: as little as it needs."""
+"""Descriptions of the functions behind `search` and `run`: as short as a model can use them."""
 
 from __future__ import annotations
 

@@ -101,14 +101,14 @@ class OpenAPITools(AbstractToolset):
         return None if result is None else {**result, "components": self.components}
 
     def annotations(self, name: str) -> JSON:
-        """What the method says of an operation."""
+        """The annotations of an operation, by its method."""
         method = self.operations[name].operation.method
         if method in _SAFE:
             return {"readOnlyHint": True}
         return {"destructiveHint": method == "DELETE"}
 
     def request(self, name: str) -> JSON:
-        """What is sent for a call of an operation, but for the values."""
+        """The request of an operation's call, without the values."""
         operation = self.operations[name].operation
         shown: JSON = {"method": operation.method, "path": operation.path}
         shown["places"] = operation.places

@@ -1,4 +1,4 @@
-"""What a tool may know of the run that it is part of."""
+"""The context of a tool call: facts about the run that it is part of."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class EndRun:
 
 @contextmanager
 def leaving() -> Generator[None]:
-    """For code of the application's around a call: what it raises leaves the run.
+    """Mark the application's own code around a call: its exceptions leave the run.
 
     Only a `ToolError` is for the model.
     """

@@ -1,4 +1,4 @@
-"""What a docstring says of a function and its parameters, in any of the three usual styles."""
+"""Descriptions of a function and its parameters from its docstring, in any of three usual styles."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def _read(text: str, style: DocstringStyle) -> ParsedDocstring | None:
 
 
 def _one_line(text: str | None) -> str:
-    """Where a source file breaks its lines means nothing to a model."""
+    """Join the lines: line breaks of a source file mean nothing to a model."""
     return " ".join((text or "").split())

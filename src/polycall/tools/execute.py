@@ -40,7 +40,7 @@ class ToolStats:
         self._mends.setdefault(model, Counter()).update(mends)
 
     def table(self) -> dict[str, JSON]:
-        """By model: `valid`, `mended`, `refused`, and `mends` by kind."""
+        """Counts by model: `valid`, `mended`, `refused`, and `mends` by kind."""
         return {
             model: {
                 "valid": counts["valid"],
@@ -93,7 +93,7 @@ class Attempt(Struct, frozen=True):
 
     @property
     def ended(self) -> ToolFinished:
-        """As those who watch want it."""
+        """The result in the form that watchers get."""
         return ToolFinished(self.result, self.error)
 
     def count(self, stats: ToolStats, context: ToolContext[Any] | None) -> None:
@@ -214,7 +214,7 @@ class Executor:
 
     @classmethod
     def of(cls, tools: AbstractToolset | Iterable[Any], **options: Any) -> Executor:
-        """For a toolset, or for tools and functions."""
+        """Make an executor of a toolset, or of tools and functions."""
         toolset = tools if isinstance(tools, AbstractToolset) else Toolset(tools)
         return cls(toolset, **options)
 

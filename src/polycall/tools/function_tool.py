@@ -105,7 +105,10 @@ class FunctionTool(Generic[P, R_co]):
 
     @property
     def bound(self) -> int | None:
-        """How many calls run at a time here; background tasks are counted by who runs them."""
+        """The number of calls that may run at a time.
+
+        Background tasks are counted by their runner.
+        """
         return None if self.background else self.concurrency
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -342,7 +345,7 @@ def definition_of(offered: ir.Tool | FunctionTool[..., Any] | Callable[..., Any]
 
 
 def _callers(name: str, callers: Sequence[str]) -> tuple[str, ...]:
-    """Who may call, checked; a typing mistake here would lock everybody out."""
+    """Check and return the allowed callers; a typing mistake here would lock everybody out."""
     unknown = [caller for caller in callers if caller not in ("direct", "code")]
     if isinstance(callers, str) or unknown:
         raise ToolDefinitionError(

@@ -72,5 +72,5 @@ _FIRST = ("$ref", "type", "title", "description", "properties", "required")
 
 
 def _ordered(node: JSON) -> JSON:
-    """What a reader wants to know first comes first."""
+    """Order the keys: those that a reader needs first come first."""
     return {key: node[key] for key in (*_FIRST, *node) if key in node}

@@ -33,7 +33,7 @@ class MisfitError(ValueError):
 
 
 class Loader:
-    """What reads JSON text of one type; `schema` is the one that the model was sent."""
+    """Reads JSON text of one type; `schema` is the one that the model was sent."""
 
     def __init__(self, adapter: TypeAdapter[Any], schema: JSON) -> None:
         self._validator = _validator(adapter)
@@ -77,7 +77,10 @@ class Loader:
         raise MisfitError(found or lax)
 
     def _misfits(self, given: Any) -> list[tuple[str | int, ...]] | None:
-        """Where the value does not fit the schema; `None` where the schema cannot be used."""
+        """The places where the value does not fit the schema.
+
+        `None` where the schema is unusable.
+        """
         check = self._check
         return None if check is None else [tuple(each.instance_path) for each in check(given)]
 

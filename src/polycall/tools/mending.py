@@ -117,7 +117,7 @@ class Mending:
         return found
 
     def _decoded(self, text: str, types: set[str], kinds: list[str]) -> Any:
-        """What the text spells, if that is of a type that the schema has."""
+        """The value that the text spells, if the schema has its type."""
         try:
             value = jsontext.decode(text)
         except ValueError:

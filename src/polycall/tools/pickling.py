@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def reduced(tool: FunctionTool[..., Any]) -> tuple[Any, tuple[Any, ...]]:
-    """What `pickle` keeps of a tool."""
+    """The state that `pickle` keeps of a tool."""
     module = getattr(tool.function, "__module__", "")
     path = getattr(tool.function, "__qualname__", "")
     found = _at(module, path)

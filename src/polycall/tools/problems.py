@@ -1,4 +1,4 @@
-"""What is wrong with a call's arguments, reported so that a model can do better."""
+"""Problems of a call's arguments, reported so that a model can correct them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Problem(Struct, frozen=True):
 
 
 class Checker(Protocol):
-    """What knows whether arguments fit, and makes them into what the handler takes.
+    """Checks arguments, and makes them into the handler's values.
 
     With `keeps_digits` it wants a number that no float holds as a `Decimal`.
     """

@@ -1,4 +1,4 @@
-"""What a tool returned, as parts that a model can read.
+"""Results of tools as parts that a model can read.
 
 Text stays text, parts and media stay themselves, everything else becomes JSON.
 """
@@ -35,7 +35,7 @@ _LISTED = (collections.abc.Sequence, collections.abc.Set, collections.abc.Values
 
 
 def changed_result(value: Any, arguments: JSON, context: ToolContext[Any]) -> Any:
-    """What a call gave that ran with a person's arguments; a model reads that it did."""
+    """The result of a call whose arguments a person changed; the model reads that they were."""
     if context.call is not None and context.call.caller != "direct":
         return value  # a program's, which takes the value itself
     note = f"[a person changed the arguments to {jsontext.encode(arguments)}]"
@@ -46,7 +46,7 @@ def changed_result(value: Any, arguments: JSON, context: ToolContext[Any]) -> An
 
 @runtime_checkable
 class _DisplaysPNG(Protocol):
-    """What notebooks show as an image: figures, pictures."""
+    """An object that notebooks show as an image: figures, pictures."""
 
     def _repr_png_(self) -> bytes | None: ...
 
@@ -187,7 +187,7 @@ def _plain() -> Any:
 
 
 def _in_json(value: Any) -> Any:
-    """What stands for a value of another kind; `ValueError` where nothing does."""
+    """The JSON stand-in for a value of another kind; `ValueError` where there is none."""
     if isinstance(value, collections.UserString):
         return str(value)  # its items are of its own kind
     if isinstance(value, collections.abc.Mapping):

@@ -57,7 +57,7 @@ class PydanticChecker:
         self.keeps_digits = self._loader.keeps_digits
 
     def problems(self, arguments: JSON) -> list[Problem]:
-        """What is wrong with the arguments; nothing where they fit."""
+        """The problems of the arguments; empty where they fit."""
         try:
             self.load(arguments)
         except MisfitError as error:
@@ -79,7 +79,7 @@ class PydanticChecker:
 
 
 class Signature(Struct, frozen=True):
-    """What a function's signature says, ready to be a tool."""
+    """A function's signature, ready to be a tool."""
 
     name: str
     description: str

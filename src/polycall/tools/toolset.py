@@ -30,7 +30,7 @@ Approve: TypeAlias = Callable[[AnyTool, JSON], Approval | Awaitable[Approval]]
 
 
 class AbstractToolset(ABC):
-    """What every toolset can do: list its tools, find one, run one, be wrapped."""
+    """A set of tools: it can list them, find one, run one, and be wrapped."""
 
     @property
     @abstractmethod

@@ -58,7 +58,10 @@ class SchemaChecker:
         return _schema_checker, (self._schema,)
 
     def problems(self, arguments: JSON) -> list[Problem]:
-        """What is wrong with the arguments, or that nobody could tell; nothing where they fit."""
+        """The problems of the arguments, or that they could not be checked.
+
+        Empty where they fit.
+        """
         if not self.is_bounded(arguments):
             return [Problem((), _UNBOUNDED, has_value=False)]
         found: list[Problem] = []

@@ -1,4 +1,4 @@
-"""What spans of the gateway and of agents' runs have in common: where they go, how they fail."""
+"""The common part of the spans of the gateway and of agents' runs: their exporter and failures."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class WatchedSpan:
         return _carried(self.context)
 
     def tell(self, ended: Finished) -> None:
-        """What its attributes will say."""
+        """Note the end, for the span's attributes."""
         self._ended = ended
 
     def first(self) -> None:
@@ -164,7 +164,7 @@ def _carried(context: Context) -> TraceContext:
 
 
 def _asked_in(carried: TraceContext, context: Context) -> Context:
-    """Where something belongs that was asked for there, and is done here."""
+    """The parent context of work that was requested elsewhere and is done here."""
     asked = PROPAGATOR.extract(carried, context)
     there = trace.get_current_span(asked).get_span_context()
     here = trace.get_current_span(context).get_span_context()
@@ -256,7 +256,7 @@ def _settings(request: Request) -> Attributes:
 
 
 def _concluded(ended: Finished) -> Attributes:
-    """What is known at the end."""
+    """The attributes known at the end."""
     match ended:
         case RunFinished():
             attributes = {names.RUN_REASON: ended.reason, **_usage(ended.usage)}
@@ -306,7 +306,7 @@ def _failure(ended: Finished | None) -> str:
 
 
 def _content_of(what: Started) -> Attributes:
-    """What was said to begin with."""
+    """The attributes with the content of the request."""
     match what:
         case RunStarted(messages=messages):
             return {names.INPUT_MESSAGES: messages_json(messages)}
@@ -326,7 +326,7 @@ def _content_of(what: Started) -> Attributes:
 
 
 def _content_of_end(ended: Finished) -> Attributes:
-    """What was answered."""
+    """The attributes with the content of the answer."""
     match ended:
         case Response():
             answer = messages_json([ended.message], finish_reason=ended.finish_reason)

@@ -30,11 +30,11 @@ class AudioFormat(Struct, frozen=True):
 
     @property
     def bytes_per_ms(self) -> float:
-        """How many bytes a millisecond has."""
+        """The number of bytes in a millisecond."""
         return self.rate_hz * (2 if self.encoding == "pcm16" else 1) / 1000
 
     def ms(self, size_bytes: int) -> float:
-        """How long so many bytes last, in milliseconds."""
+        """The duration of so many bytes, in milliseconds."""
         return size_bytes / self.bytes_per_ms
 
     def silence(self, ms: float) -> bytes:
@@ -112,7 +112,7 @@ class Resampler:
         return self._made(data, last=False)
 
     def flush(self) -> bytes:
-        """What was held back."""
+        """Return the bytes that were held back."""
         return self._made(b"", last=True)
 
     def _made(self, data: bytes, *, last: bool) -> bytes:

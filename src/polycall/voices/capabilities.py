@@ -23,7 +23,7 @@ CodecName: TypeAlias = Literal["openai_realtime", "gemini_live", "gpt_live"]
 
 
 class Voice(Struct, frozen=True):
-    """What one family of realtime models can do.
+    """The capabilities of one family of realtime models.
 
     | field | meaning |
     |---|---|

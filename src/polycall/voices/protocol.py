@@ -41,14 +41,14 @@ class SpeechStopped(Struct, frozen=True):
 
 
 class ItemPlaced(Struct, frozen=True):
-    """Where an item stands in the conversation: after `previous_id`, or at the end."""
+    """The place of an item in the conversation: after `previous_id`, or at the end."""
 
     item_id: str
     previous_id: str | None = None
 
 
 class HeardText(Struct, frozen=True):
-    """What the caller said, as written down by the vendor; a fragment unless `is_final`."""
+    """The caller's words as the vendor wrote them down; a fragment unless `is_final`."""
 
     item_id: str
     text: str
@@ -72,7 +72,7 @@ class AudioDelta(Struct, frozen=True):
 
 
 class SaidText(Struct, frozen=True):
-    """What the voice says, as text; a fragment unless `is_final`, then the whole."""
+    """The voice's words as text; a fragment unless `is_final`, then the whole."""
 
     item_id: str
     text: str
@@ -131,7 +131,7 @@ class Delegated(Struct, frozen=True):
 
 
 class UsageReport(Struct, frozen=True):
-    """What was used: since the last report, or since the session began."""
+    """The usage since the last report, or since the session began."""
 
     usage: VoiceUsage
     is_cumulative: bool = False
@@ -144,7 +144,7 @@ class GoingAway(Struct, frozen=True):
 
 
 class ResumeHandle(Struct, frozen=True):
-    """What a later connection can go on from; empty where it cannot at the moment."""
+    """A handle by which a later connection can continue; empty where it cannot at the moment."""
 
     handle: str
 
@@ -261,14 +261,14 @@ class CancelReply(Struct, frozen=True):
 
 
 class Truncate(Struct, frozen=True):
-    """Of this item, the caller has heard no more than so much."""
+    """Cut an item: the caller has heard no more of it than so much."""
 
     item_id: str
     heard_ms: int
 
 
 class DeleteItem(Struct, frozen=True):
-    """Of this item, the caller has heard nothing."""
+    """Delete an item: the caller has heard nothing of it."""
 
     item_id: str
 
@@ -322,7 +322,7 @@ class Codec(Protocol):
     """One vendor's protocol, for one connection.  No IO: frames in, frames out."""
 
     def decode(self, frame: str | bytes) -> list[Signal]:
-        """What a frame of the vendor says; an unreadable one is an `UnknownFrame`."""
+        """The signals in a vendor's frame; an unreadable one is an `UnknownFrame`."""
         ...
 
     def encode(self, command: Command) -> list[str]:

@@ -1,4 +1,4 @@
-"""How clients of each protocol connect: the path, where the model is named, how errors are sent.
+"""Routes of the clients of each protocol: the path, the model's place, the form of errors.
 
 Sources (2026-11-29): openai 3.57.0 `resources/realtime`, `resources/live` and their types;
 google-genai 3.6.1 `live.py`.
@@ -82,7 +82,7 @@ class ClientRoute(Struct, frozen=True):
         return []
 
     def resumable(self, frame: str | bytes) -> str:
-        """By what the session can be gone on with, as a frame of the provider says it."""
+        """The handle by which the session can be resumed, as a provider's frame gives it."""
         text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
         if not self.handle_at or f'"{self.handle_at[-1]}"' not in text:
             return ""

@@ -1,4 +1,4 @@
-"""What a talk used, by kind of token and second, and what that costs in US dollars."""
+"""The usage of a talk, by kind of token and second, and its cost in US dollars."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class VoicePrice(Struct, frozen=True):
 
 
 def cost_usd(usage: VoiceUsage, price: VoicePrice | None) -> Decimal | None:
-    """What the usage costs; `None`, and never 0, where a part of it has no known price."""
+    """The cost of the usage; `None`, and never 0, where a part of it has no known price."""
     if price is None:
         return None
     lines = (

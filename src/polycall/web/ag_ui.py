@@ -17,7 +17,7 @@ from polycall.web.responses import Approvals, Events, OnApproval, OnLeave, Verdi
 
 
 class AGUIRequest(Struct, frozen=True):
-    """What a client asks: the new message of a thread, or answers to what a run waits for."""
+    """A client's request: the new message of a thread, or answers to approvals."""
 
     thread_id: str
     run_id: str

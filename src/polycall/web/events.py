@@ -1,4 +1,4 @@
-"""What the formats for browsers share: which part is open, ids, and how a run's end is said."""
+"""The common part of the formats for browsers: the open part, ids, and the end of a run."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def result(self, call_id: str, call: ir.ToolCall, result: ir.ToolResult) -> list[JSON]:
-        """What a call gave."""
+        """The result of a call."""
 
     @abstractmethod
     def tool_event(self, call_id: str, event: JSON) -> list[JSON]:
@@ -159,7 +159,7 @@ def is_shown(part: ir.Part) -> bool:
 
 
 def words_for_browser(error: BaseException) -> str:
-    """What a browser may read of an error: our own words, and nothing of an accident's inside."""
+    """The text of an error for a browser: our own words, without the inside of an accident."""
     if isinstance(error, PolycallError):
         return str(error)[:_WORDS_MAX]
     logger.error("a streamed run failed", exc_info=error)

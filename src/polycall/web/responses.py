@@ -165,7 +165,7 @@ async def _left_by(
     *,
     is_over: bool,
 ) -> None:
-    """What becomes of the run when its reader is through, or has left."""
+    """Decide on the run after its reader has finished or left."""
     if is_over or on_leave == "cancel":
         await stream.__aexit__(None, None, None)
         return
@@ -206,7 +206,7 @@ StreamT_co = TypeVar("StreamT_co", covariant=True)
 
 
 class Verdict(Struct, frozen=True):
-    """What a person said to an approval."""
+    """A person's answer to an approval."""
 
     allowed: bool
     reason: str = ""
@@ -284,7 +284,7 @@ async def answer_durable(
 
 
 def durable_id(run_id: str, position: int, approval_id: str) -> str:
-    """By which a browser answers an approval: it tells where the run's events go on."""
+    """The id by which a browser answers an approval: it says where the run's events continue."""
     text = jsontext.encode([run_id, position, approval_id])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 

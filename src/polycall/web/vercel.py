@@ -25,7 +25,7 @@ _REASONS = {
 
 
 class VercelRequest(Struct, frozen=True):
-    """What `useChat` asks: the new message of a chat, or answers to approvals."""
+    """A request of `useChat`: the new message of a chat, or answers to approvals."""
 
     chat_id: str
     prompt: Message

@@ -33,7 +33,7 @@ _RANK = "bm25(chunks_terms, 2.0, 1.0)"
 
 
 class FileState(Struct, frozen=True):
-    """What a file was when it was read."""
+    """A file's size, time and digest when it was read."""
 
     size: int
     modified: int
@@ -58,7 +58,7 @@ class Index:
         self._matrix: tuple[Any, list[int]] | None = None
 
     def files(self) -> dict[str, FileState]:
-        """What is indexed."""
+        """The indexed files, by path."""
         rows = self._database.rows("select path, size, modified, digest from files")
         return {path: FileState(*state) for path, *state in rows}
 
@@ -115,7 +115,7 @@ class Index:
         return Chunk(*row)
 
     def count(self) -> int:
-        """How many chunks there are."""
+        """The number of chunks."""
         return self._database.rows("select count(*) from chunks")[0][0]
 
     # Vectors.

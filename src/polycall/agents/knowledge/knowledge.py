@@ -1,4 +1,4 @@
-"""What an agent can look up: files, indexed once and searched as a tool."""
+"""Knowledge that an agent can look up: files, indexed once and searched by a tool."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class Knowledge:
         return tool_from_schema(name, about, parameters, search)
 
     def __len__(self) -> int:
-        """How many chunks there are."""
+        """The number of chunks."""
         return self._index.count()
 
     def close(self) -> None:
@@ -214,7 +214,7 @@ def _is_wanted(path: Path, root: Path) -> bool:
 
 
 def _folder_of(path: Path) -> str:
-    """What a model learns of where a file stands: no more than its folder's own name."""
+    """The folder's own name: a model learns no more of where a file lies."""
     return path.parent.name or path.name
 
 

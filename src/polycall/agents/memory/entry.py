@@ -1,4 +1,4 @@
-"""What is remembered, and what keeps it."""
+"""Entries of the memory, and the protocol of stores that keep them."""
 
 from __future__ import annotations
 

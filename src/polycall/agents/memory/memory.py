@@ -29,7 +29,7 @@ _DAY_S = 86_400.0
 
 
 class Injection(Struct, frozen=True):
-    """What of the memory a run begins with, below the agent's instructions.
+    """The part of the memory that a run begins with, below the agent's instructions.
 
     The `entries` that fit the user's last message best (`"match"`), or that changed last
     (`"recent"`), as far as they fit into `size_chars_max`.  Chosen once a run, so that the
@@ -42,7 +42,7 @@ class Injection(Struct, frozen=True):
 
 
 class Memory:
-    """What an agent remembers between runs.
+    """An agent's memory between runs.
 
     `store` is a path (`.json`, or SQLite), a Postgres address, a `MemoryStore`, or nothing: then
     the memory ends with the process.  `ttl` is how long an entry lives where nobody says, in
@@ -91,7 +91,7 @@ class Memory:
     def search(
         self, query: str, *, scopes: Sequence[str] = ("user:",), limit: int = 5
     ) -> list[Entry]:
-        """What fits best; without a query, what changed last."""
+        """The entries that fit best; without a query, those that changed last."""
         now = self._clock()
         if not query.strip():
             return self.store.recent(scopes, limit, now)
@@ -127,7 +127,7 @@ class Memory:
         self.store.close()
 
     async def injected(self, context: AgentContext[Any], messages: list[Message]) -> str:
-        """What a run begins with, by the rule in `inject`."""
+        """The memory that a run begins with, by the rule in `inject`."""
         rule = self.inject
         if rule.entries <= 0:
             return ""

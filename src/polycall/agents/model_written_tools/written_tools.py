@@ -243,7 +243,7 @@ def _schema(**properties: str) -> JSON:
 
 
 async def type_problems(code: str, stubs: str) -> list[str]:
-    """What does not fit, with its lines; `stubs` declares the functions that the code may call."""
+    """The type errors with their lines; `stubs` declares the functions that the code may call."""
     if importlib.util.find_spec("pydantic_monty") is None:
         return []
     return await run_in_thread(lambda: _checked(code, stubs))

@@ -20,7 +20,7 @@ from polycall.tools import FunctionTool, tool_from_schema
 
 
 class Replayed:
-    """What replayed tools gave: `known` calls as recorded, and `unknown` ones."""
+    """The results of replayed tools: `known` calls as recorded, and `unknown` ones."""
 
     def __init__(self, trace: Trace) -> None:
         self.known = 0

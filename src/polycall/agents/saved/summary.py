@@ -46,7 +46,7 @@ _COLUMN = 58
 
 
 def _rows(one: Trace, other: Trace) -> Iterator[tuple[str, str, str]]:
-    """For each message: `=` or `≠`, and what each run has there."""
+    """For each message: `=` or `≠`, and each run's version of it."""
     for place in range(max(len(one.messages), len(other.messages))):
         pair = [
             trace.messages[place] if place < len(trace.messages) else None for trace in (one, other)

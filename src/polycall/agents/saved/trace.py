@@ -1,4 +1,4 @@
-"""What is kept of a run: its messages whole, and for each step who spoke, and what it cost."""
+"""A saved run: its messages whole, and the agent and cost of each step."""
 
 from __future__ import annotations
 

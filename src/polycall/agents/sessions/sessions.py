@@ -40,14 +40,14 @@ class Runnable(Protocol[OutputT]):
 
 
 class Resumable(Runnable[OutputT], Protocol[OutputT]):
-    """What can also go on with a run that has paused."""
+    """A runner that can also continue a paused run."""
 
     @property
     def resume(self) -> Callable[..., Coroutine[Any, Any, Run[OutputT]]]: ...
 
 
 class Streamable(Runnable[OutputT], Protocol[OutputT]):
-    """What can also give its run as events."""
+    """A runner that can also give its run as events."""
 
     @property
     def stream(self) -> Callable[..., AgentStream[OutputT]]: ...
@@ -81,7 +81,7 @@ class Sessions:
         self._where = "postgresql://..." if url.startswith("postgres") else url
 
     def __repr__(self) -> str:
-        """Where they are."""
+        """The address of the store."""
         return f"Sessions({self._where!r})"
 
     def open(self, session_id: str, *, user: str = "") -> Session:
@@ -110,7 +110,7 @@ class Sessions:
         return self.store.delete_user(user)
 
     def turns(self, session_id: str) -> builtins.list[int]:
-        """How many messages there were after each turn: where it may be branched."""
+        """The number of messages after each turn: the places where it may be branched."""
         return [state.count for state in self.store.export(session_id).turns]
 
     def branch(self, session_id: str, new_id: str, *, at: int | None = None) -> Session:
@@ -312,7 +312,7 @@ class Session:
         return {**options, "user": self.user}
 
     async def history(self) -> History:
-        """What the next run would find."""
+        """The history that the next run would find."""
         _, state, messages = await asyncio.to_thread(self._store.load, self.id, self.user)
         return history_of(state, messages)
 
@@ -344,7 +344,7 @@ class Session:
 
 
 def branched(session: ExportedSession, new_id: str, at: int | None) -> ExportedSession:
-    """What a branch begins with; `RequestError` where no turn ended there."""
+    """The beginning of a branch; `RequestError` where no turn ended there."""
     turns = [state for state in session.turns if at is None or state.count <= at]
     if not turns or at not in (None, turns[-1].count):
         ends = ", ".join(str(state.count) for state in session.turns)

@@ -1,4 +1,4 @@
-"""Where sessions are: SQLite, or Postgres for more than one machine; as JSON, or encrypted."""
+"""The store of sessions: SQLite, or Postgres for several machines; as JSON, or encrypted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SessionConflictError(RequestError):
 
 
 class SessionState(Struct, frozen=True, omit_defaults=True):
-    """What a session is alongside its messages.
+    """The state of a session, apart from its messages.
 
     Of the `count` messages the first `gone` are not sent any more; `summary` stands for them.
     `other_tokens` is what the last request had alongside the messages: instructions, tools.
@@ -308,7 +308,7 @@ class SessionStore:
 
     @contextlib.contextmanager
     def _changing(self) -> Generator[_Run]:
-        """What runs one statement, inside a transaction."""
+        """A function that runs one statement, inside a transaction."""
         if self._postgres is not None:
             with self._postgres.changing() as connection:
 
@@ -346,12 +346,12 @@ _SECRET_CHARACTERS_MIN = 16
 
 
 def message_place(number: int) -> str:
-    """Where a message is."""
+    """The key of a message."""
     return f"message/{number}"
 
 
 def turn_place(count: int) -> str:
-    """Where the state after a turn is."""
+    """The key of the state after a turn."""
     return f"turn/{count}"
 
 

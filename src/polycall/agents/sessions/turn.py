@@ -47,7 +47,7 @@ class SessionTurn:
         self._is_kept = False
 
     async def begin(self, new: list[Message]) -> History:
-        """What the run is given of what was said before."""
+        """The history that the run is given."""
         self._version, state, messages = await asyncio.to_thread(
             self._store.load, self._id, self._user
         )

@@ -1,4 +1,4 @@
-"""What a question wants done: to look at something, or to change it.
+"""The act that a question asks for: to look at something, or to change it.
 
 A tool that lists invitations has the words of "invite somebody", and does not do it.  Verbs of
 several words ("get rid of it", "turn it on") are read as the verb that tools have.  `acts.toml` has
@@ -52,7 +52,7 @@ def differs(asked: Act, done: Act) -> bool:
 
 
 def act_of_tool(name: Iterable[str], about: Iterable[str]) -> Act:
-    """What a tool does, by the first verb of its name, or of its description."""
+    """The act of a tool, by the first verb of its name, or of its description."""
     for term in (*name, *about):
         act = _ACTS.get(term)
         if act:
@@ -61,7 +61,7 @@ def act_of_tool(name: Iterable[str], about: Iterable[str]) -> Act:
 
 
 def act_of_question(question: str) -> Act:
-    """What a question wants; empty where that is not clear."""
+    """The act that a question asks for; empty where that is not clear."""
     for words, act in _KOREAN:
         if words.search(question):
             return act

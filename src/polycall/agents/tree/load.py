@@ -91,7 +91,7 @@ class Operation(Struct, frozen=True):
 
 
 class _Document(Struct, frozen=True):
-    """What is read of a document; the rest may be anything."""
+    """The fields that are read of a document; the rest may be anything."""
 
     paths: dict[str, dict[str, Any]] | None = None
     components: _Components | None = None

@@ -52,7 +52,7 @@ def as_openapi_31(document: JSON) -> JSON:
 
 
 def separators(parameters: list[JSON]) -> dict[str, str]:
-    """Of parameters whose list of values is one text: what stands between the values."""
+    """The separators of parameters whose list of values is one text, by parameter."""
     found: dict[str, str] = {}
     for each in parameters:
         in_query = each.get("in") in ("query", "cookie")

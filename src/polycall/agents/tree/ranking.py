@@ -16,7 +16,7 @@ from polycall.agents.text_search import terms
 
 
 class Field(NamedTuple):
-    """How much a field counts, and how far its length counts against it (0 to 1)."""
+    """The weight of a field, and how far its length counts against it (0 to 1)."""
 
     weight: float
     length: float
@@ -82,7 +82,7 @@ class FieldIndex:
         question: Iterable[tuple[str, Mapping[str, float]]],
         used: Mapping[str, Mapping[str, int]],
     ) -> dict[str, float]:
-        """How well documents fit: for each term said, the best of it and of what may stand for it.
+        """A score for each document: for each term said, the best of it and of its substitutes.
 
         `question` is each term with its alternatives, each with how sure it is (the term itself
         with 1).  What fits more of the question fits better than what fits one word well.

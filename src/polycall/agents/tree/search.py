@@ -123,7 +123,7 @@ class ToolSearch:
         return {name: score for name, score in scores.items() if branch_of(name) in chosen}
 
     def _by_words(self, query: str, owner: str) -> tuple[dict[str, float], list[str]]:
-        """What the question says, and less surely, what it says in other words or forms.
+        """The terms of the question, and with less weight, its synonyms and other forms.
 
         Gives the scores of tools, and the terms by which uses are counted.
         """
@@ -181,7 +181,7 @@ class ToolSearch:
         return found
 
     def _with_vectors(self, query: str, words: dict[str, float], limit: int) -> dict[str, float]:
-        """What the words say, and how near the meaning is.
+        """The scores by words, together with the nearness in meaning.
 
         `limit` is how many of the nearest are looked at besides what the words have found.
         """
@@ -273,7 +273,7 @@ class Uses:
                 return
 
     def of(self, owner: str) -> Mapping[str, Mapping[str, int]]:
-        """How often the owner called tools after a question with a term, by terms."""
+        """Counts of the owner's calls of tools after a question with a term, by term."""
         known = self._owners.get(owner)
         return {} if known is None else known.counts
 

@@ -281,7 +281,7 @@ def _searching_dialect(context: AgentContext[Any]) -> str:
 
 
 def _owner(context: ToolContext[Any]) -> str:
-    """Whose searches and calls belong together: the user's, or the run's where none is named."""
+    """The owner of searches and calls: the user, or the run where no user is named."""
     if not isinstance(context, AgentContext):
         return ""
     return context.user or context.run.root.run_id

@@ -1,4 +1,4 @@
-"""What refusals teach: a vendor's 400 that names a field or a value, read, mended, remembered.
+"""Corrections from refusals: a 400 that names a field or a value is read, mended and remembered.
 
     words.toml       how vendors say it, with sources
     reading.py       a refusal to the corrections that it asks for

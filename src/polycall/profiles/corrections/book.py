@@ -19,7 +19,7 @@ _MAX = 512
 
 
 class CorrectionBook:
-    """What refusals taught, by provider, address, model and wire.
+    """The corrections that refusals taught, by provider, address, model and wire.
 
     An entry ends after thirty days: what a vendor refused then it may take now, and if not, one
     more request learns it again.  The oldest go where there are too many.  With `path`, entries are

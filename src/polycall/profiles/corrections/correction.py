@@ -45,7 +45,7 @@ class Correction(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
 
     @property
     def key(self) -> str:
-        """What it is about: a later one of the same key replaces it."""
+        """The subject of the correction: a later one of the same key replaces it."""
         named = (self.provider, self.address, self.model, self.dialect, self.act, self.path)
         return hashlib.sha256("\x1f".join(named).encode()).hexdigest()[:32]
 

@@ -83,7 +83,7 @@ def canonical(path: str) -> str:
 
 
 def kind_of(path: str) -> Kind:
-    """What a field of the body is to corrections; empty for one that they leave alone."""
+    """The kind of a body's field for corrections; empty for one that they leave alone."""
     name = canonical(path)
     if name in _LIMITS:
         return "limit"

@@ -83,7 +83,7 @@ class _Word(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Sent(Struct, frozen=True):
-    """What was refused."""
+    """The request that was refused."""
 
     body: JSON
     headers: Mapping[str, str]
@@ -150,7 +150,7 @@ def _words() -> list[tuple[re.Pattern[str], _Word]]:
 
 
 def _sentences(error: InvalidRequestError | RequestTooLargeError) -> Iterator[str]:
-    """What the refusal says, a line or a validation error at a time, the plainest first."""
+    """The lines or validation errors of a refusal, the plainest first."""
     seen: list[str] = []
     message = error.message[: _SENTENCES_MAX * _SENTENCE_MAX]
     for text in [*_validations(error.body, 0), *_texts(message)]:

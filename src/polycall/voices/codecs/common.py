@@ -1,4 +1,4 @@
-"""What the codecs share: reading frames without trust, and text of messages."""
+"""The common part of the codecs: reading frames without trust, and text of messages."""
 
 from __future__ import annotations
 

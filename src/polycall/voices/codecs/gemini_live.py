@@ -310,7 +310,7 @@ def _turns(turns: list[JSON], *, is_complete: bool) -> JSON:
 
 
 def _history_turns(messages: Sequence[Message]) -> list[JSON]:
-    """What was said before, as texts; calls are told with what they gave."""
+    """The earlier conversation as texts; calls with their results."""
     turns: list[JSON] = []
     for message in messages:
         role = "model" if message.role == "assistant" else "user"

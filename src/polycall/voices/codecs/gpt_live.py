@@ -218,7 +218,7 @@ def _format(sound: AudioFormat) -> JSON:
 
 
 def _items(messages: Sequence[Message]) -> list[JSON]:
-    """What was said; the protocol takes no calls."""
+    """The earlier conversation; the protocol has no calls."""
     items: list[JSON] = []
     for message in messages:
         text = spoken(message)

@@ -350,7 +350,7 @@ def _text_item(role: str, text: str) -> JSON:
 
 
 def _history_items(messages: Sequence[Message]) -> list[JSON]:
-    """What was said before, as items; calls with their results, and none without."""
+    """The earlier conversation as items; calls with their results, and none without."""
     answered = {
         part.call_id
         for message in messages
