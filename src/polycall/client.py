@@ -83,9 +83,7 @@ ToolLike: TypeAlias = Tool | FunctionTool[..., Any] | Callable[..., Any]
 
 
 class RequestOptions(RequestSettings, total=False):
-    """The options of a request beside model and prompt: tools, and the settings of
-    docs/settings.md.
-    """
+    """The options of a request: its tools, and the settings of docs/settings.md."""
 
     tools: Iterable[ToolLike]
 

@@ -46,7 +46,7 @@ def _stands_for(message: Message) -> str:
 
 
 def _change(old: str, new: str) -> str:
-    """A note that the instructions have changed: with the changed part alone, where that is small."""
+    """A note on changed instructions: with the changed part alone, where that is small."""
     before, after = _PART.split(old), _PART.split(new)
     head = 0
     while head < min(len(before), len(after)) and before[head] == after[head]:
@@ -65,7 +65,7 @@ def _change(old: str, new: str) -> str:
 
 
 class Appended:
-    """The text at the beginning of each agent's part of one run, and all that was appended since."""
+    """The beginning of each agent's part of one run, and all that was appended since."""
 
     def __init__(self) -> None:
         self._first_tools: dict[str, frozenset[str]] = {}

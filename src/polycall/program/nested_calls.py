@@ -121,7 +121,7 @@ class Nested:
         self._answers: Mapping[str, Any] = {}
 
     def go_on(self, made: int, pending: Sequence[PendingCall], answers: Mapping[str, Any]) -> None:
-        """Continue a resumed run: with the calls that were made, and the answers to pending ones."""
+        """Continue a resumed run with the calls that were made, and answers to pending ones."""
         self._made = made
         self._known = list(pending)
         self._answers = answers

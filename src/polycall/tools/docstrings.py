@@ -1,4 +1,4 @@
-"""Descriptions of a function and its parameters from its docstring, in any of three usual styles."""
+"""Descriptions of a function and its parameters, from a docstring of three usual styles."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ class FormScanner:
 
     def _at_end(self) -> bool:
         if self._buffer.strip(b"\r\n"):
-            raise MalformedRequestError("the form goes on after its last boundary")
+            raise MalformedRequestError("the form continues after its last boundary")
         self._emit(len(self._buffer))
         return False
 
