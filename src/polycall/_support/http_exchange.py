@@ -262,7 +262,12 @@ class HttpExchange:
         if self._is_head:
             data = b""
         elif self._is_chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            size = len(data)
+            if size > _JOINED_BYTES_MAX:
+                self._write_pieces(b"%x\r\n" % size, data, b"\r\n")
+                data = b""
+            else:
+                data = b"%x\r\n%b\r\n" % (size, data) if size else b""
             if not more:
                 data += _LAST_CHUNK
         else:
@@ -286,6 +291,11 @@ class HttpExchange:
             connection.close()
         connection.on_answered()
         return None
+
+    def _write_pieces(self, *pieces: bytes) -> None:
+        self.flush()
+        if not self._connection.is_closing:
+            self._connection.transport.writelines(pieces)
 
     def flush(self) -> None:
         """Send the head where nothing has followed it yet."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from polycall._support.json_weight import LONG_BYTES, HeavyJSONError, check_weight
+from polycall._support.piece_buffer import PieceBuffer
 from polycall.errors import ProtocolError, TruncatedError
 
 EVENT_BYTES_MAX = 12 * 1024 * 1024  # while it is read and passed on, there are four of it
@@ -40,7 +41,7 @@ class SSEDecoder:
 
     def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
         self._event_bytes_max = event_bytes_max
-        self._pieces: list[bytes] = []  # of an unfinished line
+        self._line_begun = PieceBuffer()  # an unfinished line
         self._after_cr = False  # the last byte seen was CR: an LF that follows belongs to it
         self._first = True
         self._event = ""
@@ -58,12 +59,12 @@ class SSEDecoder:
         One at a time, so that the events before a broken one are not lost with it.
         """
         is_odd = self._after_cr or len(chunk) > LONG_BYTES
-        if is_odd or (self._first and (self._pieces or chunk[:1] in b"\xef")):
+        if is_odd or (self._first and (self._line_begun.size or chunk[:1] in b"\xef")):
             return self._lines(chunk)
         # Most servers write events with the same line ends, and most reads end with an event.
         self._first = False
         gap = b"\n\n" if chunk.find(b"\r") < 0 else b"\r\n\r\n"
-        if self._pieces or self._data or self._event:
+        if self._line_begun.size or self._data or self._event:
             return self._rest_and_blocks(chunk, gap)
         if chunk.endswith(gap):
             blocks = chunk[: -len(gap)].split(gap)
@@ -90,7 +91,7 @@ class SSEDecoder:
 
     def _rest_and_blocks(self, chunk: bytes, gap: bytes) -> Iterator[Frame]:
         """The rest of an event that has begun, whole ones, and the beginning of another."""
-        if self._pieces or self._data or self._event:
+        if self._line_begun.size or self._data or self._event:
             end = chunk.find(gap)
             if end < 0:
                 yield from self._lines(chunk)
@@ -123,7 +124,7 @@ class SSEDecoder:
         place = 0
         if len(chunk) > LONG_BYTES:  # as its lines may be, which are not copied
             while (end := chunk.find(b"\n", place)) >= 0:
-                if end - place <= LONG_BYTES or self._pieces or self._first:
+                if end - place <= LONG_BYTES or self._line_begun.size or self._first:
                     yield from self._line(chunk[place:end])
                 else:
                     self._take_long(memoryview(chunk)[place:end])
@@ -132,7 +133,7 @@ class SSEDecoder:
         else:
             *lines, rest = chunk.split(b"\n")
             for line in lines:
-                if self._pieces:
+                if self._line_begun.size:
                     yield from self._line(line)
                 elif line:
                     self._take_line(line)
@@ -140,11 +141,11 @@ class SSEDecoder:
                     yield frame
                     del frame  # it may be long
         if rest:
-            self._pieces.append(rest)
+            self._line_begun.add(rest)
             self._grow(len(rest))
 
     def _line(self, line: bytes) -> Iterator[Frame]:
-        if self._pieces:
+        if self._line_begun.size:
             line = self._joined(line)
         if len(line) > LONG_BYTES and not self._first:
             self._take_long(memoryview(line))
@@ -155,14 +156,12 @@ class SSEDecoder:
 
     def _joined(self, end: bytes) -> bytes:
         """The line that came in pieces, which counts once it is known what it is."""
-        self._size -= sum(map(len, self._pieces))
-        line = b"".join((*self._pieces, end))
-        self._pieces = []
-        return line
+        self._size -= self._line_begun.size
+        return self._line_begun.take(end)
 
     def close(self) -> Iterator[Frame]:
         """The event in hand, if the stream ended without its blank line."""
-        if self._pieces:
+        if self._line_begun.size:
             self._take_line(self._joined(b""))
         if (frame := self._end_event()) is not None:
             yield frame
@@ -265,33 +264,28 @@ class LinesDecoder:
 
     def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
         self._event_bytes_max = event_bytes_max
-        self._rest: list[bytes] = []
-        self._size = 0
+        self._rest = PieceBuffer()
 
     @property
     def held_bytes(self) -> int:
         """Of the line in hand."""
-        return self._size
+        return self._rest.size
 
     def feed(self, chunk: bytes) -> Iterator[Frame]:
         """All lines that are complete with this chunk, one at a time."""
         *lines, rest = chunk.split(b"\n")
         for line in lines:
-            whole = b"".join((*self._rest, line))
-            self._rest.clear()
-            self._size = 0
+            whole = self._rest.take(line) if self._rest.size else line
             if whole.strip():
                 yield Frame("", text_of(whole))
         if rest:
-            self._rest.append(rest)
-            self._size += len(rest)
-            if self._size > self._event_bytes_max:
+            self._rest.add(rest)
+            if self._rest.size > self._event_bytes_max:
                 raise too_large("a line", self._event_bytes_max)
 
     def close(self) -> Iterator[Frame]:
         """The last line, where nothing ends it."""
-        whole = b"".join(self._rest)
-        self._rest.clear()
+        whole = self._rest.take()
         if whole.strip():
             yield Frame("", text_of(whole))
 

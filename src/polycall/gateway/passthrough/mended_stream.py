@@ -108,25 +108,28 @@ class MendedObserver(Observer):
 
     @property
     def held_bytes(self) -> int:
-        return super().held_bytes if self.is_sse else self._translation.held_bytes
+        return self._translation.held_bytes if self._is_translated else super().held_bytes
 
     def feed(self, chunk: bytes) -> bytes:
-        if self.is_sse:
-            return super().feed(chunk)
-        self._is_translated = True
-        data = self._followed(self._translation.feed(chunk))
-        self.began = self.began or bool(data)
+        if not self.is_sse:
+            data = self._translated(chunk)
+            self.began = self.began or bool(data)
+            return data
+        if self._is_translated:
+            return self._translated(chunk)
+        data = super().feed(chunk)
+        is_long = self._rest.size > _REMEMBERED_BYTES_MAX and not self._is_done
+        if self._is_translated or is_long:
+            # The translation gathers what comes of a long frame: there is one copy of it.
+            data += self._translated(self._rest.take())
         return data
 
     def close(self) -> bytes:
-        rest, held = b"".join(self._rest), self._held
-        self._rest.clear()
-        self._held = b""
-        if self._is_translated:
-            return self._followed(self._translation.feed(rest) + self._translation.close())
-        if self._is_done or (self.ended and not (rest or held)):
+        rest = self._rest.take()
+        is_plain_end = self._is_done or (self.ended and not (rest or self._held))
+        if is_plain_end and not self._is_translated:
             return super().close()
-        return self._translated(held + rest, is_end=True)
+        return self._translated(rest, is_end=True)
 
     def break_off(self) -> None:
         if self._is_translated and not self.ended:
@@ -136,13 +139,13 @@ class MendedObserver(Observer):
 
     def _look_at(self, whole: bytes) -> bytes:
         if self._is_translated:
-            return self._followed(self._translation.feed(whole))
+            return self._translated(whole)
         if self._is_done:
             return b""  # clients have stopped to read
         self._latest = whole if len(whole) <= _REMEMBERED_BYTES_MAX else b""
         long = max(len(self._held), len(whole))  # is not looked at twice
         if self._break != _GAP or long > _REMEMBERED_BYTES_MAX:
-            return self._translated(self._held + whole)
+            return self._translated(whole)
         frames = whole[: -len(_GAP)].split(_GAP)
         place, held = 0, 0 if self._reason else len(frames)
         while place < len(frames):
@@ -153,7 +156,7 @@ class MendedObserver(Observer):
                 if place == len(frames):
                     break
             if not self._is_plain(frames[place]):
-                return self._translated(self._held + whole)
+                return self._translated(whole)
             if self._reason:
                 held = min(held, place)
             place += 1
@@ -281,18 +284,17 @@ class MendedObserver(Observer):
 
     # From where it is not
 
-    def _translated(self, whole: bytes, *, is_end: bool = False) -> bytes:
+    def _translated(self, data: bytes, *, is_end: bool = False) -> bytes:
         """Translate from here on; gives what the client gets for these bytes."""
-        self._is_translated = True
-        self._translation.skip(self._known)
-        data = self._translation.feed(whole)
-        if is_end:
-            data += self._translation.close()
-        return self._followed(data)
-
-    def _followed(self, data: bytes) -> bytes:
-        """Take over what the translation has found out."""
         translation = self._translation
+        if not self._is_translated:
+            self._is_translated = True
+            translation.skip(self._known)
+            data, self._held = self._held + data, b""
+        data = translation.feed(data)
+        if is_end:
+            data += translation.close()
+        self.frames = max(self.frames, translation.events)
         self.is_broken = translation.error is not None
         self.calls = translation.calls
         self.began = self.began or translation.has_begun
@@ -356,7 +358,7 @@ class _Translation:
         options = {"stream_options": {"include_usage": sends_usage}}
         request = Request(model="", messages=[], provider_options={dialect.NAME: options})
         self._encoder = dialect.StreamEncoder(request)
-        self.calls = 0
+        self.events = self.calls = 0
         self.has_begun = False  # with more than its head
         self.has_ended = False
 
@@ -384,6 +386,7 @@ class _Translation:
         return self._encoded(self._decoder.close()) + self._encoder.close()
 
     def _encoded(self, events: list[Event]) -> bytes:
+        self.events += len(events)
         self.calls += in_events(events)
         self.has_begun = self.has_begun or any(
             not isinstance(each, ResponseStart) for each in events

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from polycall._support.json_weight import LONG_BYTES
+from polycall._support.piece_buffer import PieceBuffer
 from polycall.errors import PolycallError
 from polycall.gateway.passthrough.call_counter import CallCounter, in_events
 from polycall.gateway.passthrough.made_resources import MadeResources
@@ -51,8 +52,7 @@ class Observer:
         self._passes_whole = hides_usage or passes_whole  # frames go on when they are whole
         self.is_sse = is_sse
         self._break: bytes = b""
-        self._rest: list[bytes] = []  # of a frame that is not whole
-        self._rest_bytes = 0
+        self._rest = PieceBuffer()  # of a frame that is not whole
         self._tail: bytes = b""  # the end of it
         self._latest: bytes = b""  # the latest whole frames
         self.usage = Usage()
@@ -70,12 +70,12 @@ class Observer:
     @property
     def held_bytes(self) -> int:
         """How long the event is that has begun: it is looked at when it ends."""
-        return self._rest_bytes if self.is_sse else self._decoder.held_bytes
+        return self._rest.size if self.is_sse else self._decoder.held_bytes
 
     @property
     def at_boundary(self) -> bool:
         """Whether a heartbeat may stand between what was passed on and what comes."""
-        return self.is_sse and (self._passes_whole or not self._rest)
+        return self.is_sse and (self._passes_whole or not self._rest.size)
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes to pass on now."""
@@ -85,9 +85,9 @@ class Observer:
             self.calls += in_events(events)
             self._take(events)
             return chunk
-        if self._rest_bytes > LONG_BYTES and 0 < (end := self._end_in(chunk)) < len(chunk):
+        if self._rest.size > LONG_BYTES and 0 < (end := self._end_in(chunk)) < len(chunk):
             # A long frame by itself: it has no second copy while it is read.
-            return b"".join((self._passed(chunk[:end]), self._passed(chunk[end:])))
+            return self._passed(chunk[:end]) + self._passed(chunk[end:])
         return self._passed(chunk)
 
     def _end_in(self, chunk: bytes) -> int:
@@ -155,17 +155,14 @@ class Observer:
         if not is_whole:
             self._keep(chunk)
             return b""
-        data = b"".join((*self._rest, chunk))
-        self._rest.clear()
-        self._rest_bytes, self._tail = 0, b""
-        return data
+        self._tail = b""
+        return self._rest.take(chunk) if self._rest.size else chunk
 
     def _keep(self, piece: bytes) -> None:
         if piece:
-            self._rest.append(piece)
-            self._rest_bytes += len(piece)
+            self._rest.add(piece)
             self._tail = (self._tail + piece[-3:])[-3:]
-            if self._rest_bytes > self._event_bytes_max:
+            if self._rest.size > self._event_bytes_max:
                 raise too_large("an event", self._event_bytes_max)
 
     def break_off(self) -> None:
@@ -183,8 +180,7 @@ class Observer:
 
     def close(self) -> bytes:
         """What is left to pass on; raises what is wrong with the end of the stream."""
-        rest = b"".join(self._rest)
-        self._rest.clear()
+        rest = self._rest.take()
         if rest and self.is_sse:
             self._take(self._decoder.feed(rest))
         self._take(self._decoder.close())
