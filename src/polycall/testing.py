@@ -82,6 +82,10 @@ class ScriptedModel(FunctionModel):
         super().__init__(self._take)
         self._left = list(answers)
 
+    def __repr__(self) -> str:
+        """In a line: how far it is."""
+        return f"ScriptedModel({len(self.requests)} asked, {len(self._left)} answers left)"
+
     def __enter__(self) -> ScriptedModel:
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -110,12 +111,13 @@ class Compaction:
 def summary_by(agent: Summarist) -> Summarize:
     """Summaries written by an agent, which may be a cheap model's."""
 
-    async def summarize(before: str, gone: list[Message]) -> str:
-        said = "\n".join(line for message in gone if (line := _spoken(message)))
-        reported = f"The summary so far:\n{before}\n\n" if before else ""
-        return (await agent.run(f"{_ASK}\n{reported}{said}")).output
+    return functools.partial(_summarized, agent)
 
-    return summarize
+
+async def _summarized(agent: Summarist, before: str, gone: list[Message]) -> str:
+    said = "\n".join(line for message in gone if (line := _spoken(message)))
+    reported = f"The summary so far:\n{before}\n\n" if before else ""
+    return (await agent.run(f"{_ASK}\n{reported}{said}")).output
 
 
 def place_to_cut(

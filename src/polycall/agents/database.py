@@ -31,6 +31,10 @@ class SqliteConnection:
         self._pid = os.getpid()
         self._of_parents: list[sqlite3.Connection] = []
 
+    def __reduce__(self) -> Any:
+        """Elsewhere it is the same file, opened anew."""
+        return SqliteConnection, self._opening
+
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Every row that a statement gives."""
         with self._lock:
@@ -115,6 +119,10 @@ class PostgresConnection:
         self._pid = os.getpid()
         self._connection = self._connected()
         self._of_parents: list[Any] = []
+
+    def __reduce__(self) -> Any:
+        """Elsewhere it is the same database, connected to anew."""
+        return PostgresConnection, (self._url, self._what)
 
     @contextmanager
     def changing(self) -> Generator[Any]:

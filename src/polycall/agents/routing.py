@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -126,15 +127,16 @@ def by_words(words: Mapping[str, Sequence[str]], *, default: str) -> Choose:
         for agent, each in words.items()
     }
 
-    def choose(text: str) -> str:
-        scores = {
-            agent: sum(pattern.search(text) is not None for pattern in each)
-            for agent, each in patterns.items()
-        }
-        best = max(scores, key=lambda agent: scores[agent], default=default)
-        return best if scores.get(best) else default
+    return functools.partial(_by_patterns, patterns, default)
 
-    return choose
+
+def _by_patterns(patterns: Mapping[str, list[re.Pattern[str]]], default: str, text: str) -> str:
+    scores = {
+        agent: sum(pattern.search(text) is not None for pattern in each)
+        for agent, each in patterns.items()
+    }
+    best = max(scores, key=lambda agent: scores[agent], default=default)
+    return best if scores.get(best) else default
 
 
 def _words(prompt: Prompt) -> str:

@@ -29,6 +29,9 @@ Approval: TypeAlias = bool | str | JSON
 Approve: TypeAlias = Callable[[AnyTool, JSON], Approval | Awaitable[Approval]]
 
 
+_SHOWN_MAX = 20
+
+
 class AbstractToolset(ABC):
     """A set of tools: it can list them, find one, run one, and be wrapped."""
 
@@ -49,6 +52,12 @@ class AbstractToolset(ABC):
         del name
         return False
 
+    def __repr__(self) -> str:
+        """In a line: the names of its tools, the first of many."""
+        names = list(self.tools)
+        more = f", and {len(names) - _SHOWN_MAX} more" if len(names) > _SHOWN_MAX else ""
+        return f"{type(self).__name__}({', '.join(names[:_SHOWN_MAX]) or 'no tools'}{more})"
+
     @property
     def definitions(self) -> list[ir.Tool]:
         """The tools as the model sees them."""
@@ -58,7 +67,7 @@ class AbstractToolset(ABC):
         found = self.tools.get(name)
         if found is None:
             names = list(self.tools)
-            known = ", ".join(map(repr, names[:20])) if names else "no tools"
+            known = ", ".join(map(repr, names[:_SHOWN_MAX])) if names else "no tools"
             hint = near_miss(name, names) or f"; there are {known}"
             raise UnknownToolError(f"tool {name!r} is not registered{hint}", registered=names)
         return found

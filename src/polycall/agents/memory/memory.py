@@ -71,6 +71,10 @@ class Memory:
         self._clock = clock
         self.toolset = Toolset(self._tools())
 
+    def __repr__(self) -> str:
+        """In a line: how it is kept, and whose it is."""
+        return f"Memory({type(self.store).__name__}, scopes: {', '.join(self._scopes)})"
+
     def add(self, text: str, *, scope: str = "user:", ttl: Lifetime | None = None) -> Entry:
         """Remember `text` in a scope such as `"user:min"`."""
         return self.add_all([text], scope=scope, ttl=ttl)[0]

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -44,6 +45,17 @@ class ProcessStore:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._shelves: dict[str, _Shelf] = {}
+
+    def __deepcopy__(self, memo: object) -> ProcessStore:
+        """A copy of an agent remembers what the agent does."""
+        return self
+
+    def __reduce__(self) -> Any:
+        """Refuse: what it holds would be another process's own from then on."""
+        raise TypeError(
+            "a Memory() without a store ends with its process and cannot be pickled; "
+            "give it a path: Memory('memory.db')"
+        )
 
     def add(self, entries: Sequence[Entry], *, entries_max: int, now: float) -> None:
         with self._changing():
@@ -144,6 +156,10 @@ class JSONFileStore(ProcessStore):
         self._lock_path = self._path.with_name(self._path.name + ".lock")
         self._seen: tuple[int, int, int] | None = None
         self._path.parent.mkdir(parents=True, exist_ok=True)
+
+    def __reduce__(self) -> Any:
+        """Elsewhere it is the same file."""
+        return JSONFileStore, (self._path,)
 
     @contextlib.contextmanager
     def _reading(self) -> Generator[None]:
