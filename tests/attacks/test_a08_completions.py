@@ -1,4 +1,4 @@
-"""A8: a completion reserves what it asks for, as any other generation does."""
+"""A8: completions, pictures and speech reserve what they ask for, as any other generation does."""
 
 # pyright: reportPrivateUsage=false
 
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,51 @@ def test_a08_what_a_stream_beside_the_chat_used_is_paid(tmp_path: Path) -> None:
         rows = gateway.ledger(2)
         gateway.stop()
     assert [row["cost_usd"] for row in rows] == ["0.000505"] * 2
+
+
+PICTURES = {"model": "up/m", "prompt": "a cat", "n": 10}
+SPEECH = {"model": "up/m", "input": "hello " * 100, "voice": "v"}
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/openai/deployments/up/m"])
+@pytest.mark.parametrize(
+    ("path", "body"), [("/images/generations", PICTURES), ("/audio/speech", SPEECH)]
+)
+async def test_a08_pictures_and_speech_beyond_the_budget_are_not_sent(
+    tmp_path: Path, prefix: str, path: str, body: dict[str, Any]
+) -> None:
+    async with serving(tmp_path, CONFIG) as served:
+        nobody = Nobody()
+        served._transport._inner = nobody  # type: ignore[assignment]
+        status, said = await ask(served, "POST", prefix + path, body, headers=KEY)
+        assert (status, nobody.urls) == (400, []), said
+
+
+class Slow(Handler):
+    """Draws and speaks so slowly that nobody waits for it."""
+
+    def do_POST(self) -> None:
+        self.read()
+        time.sleep(2)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "tokens"),
+    [("/v1/images/generations", PICTURES, 10_000), ("/v1/audio/speech", SPEECH, 1_288)],
+)
+def test_a08_who_waits_for_no_picture_pays_what_was_set_aside(
+    tmp_path: Path, path: str, body: dict[str, Any], tokens: int
+) -> None:
+    with vendor(Slow) as url:
+        config = CONFIG.replace("http://127.0.0.1:9", url).replace("= 0.01", "= 1")
+        gateway = Gateway(tmp_path, config + "[limits]\noutput_tokens = 1000\n").start()
+        data = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-poor-0123456789\r\n"
+        head += f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+            client.sendall(head.encode() + data)
+            time.sleep(0.5)
+        (row,) = gateway.ledger(1)
+        gateway.stop()
+    assert (row["outcome"], row["output_tokens"], row["is_estimate"]) == ("cancelled", tokens, 1)
+    assert row["cost_usd"] == f"{(row['input_tokens'] + 10 * tokens) / 1e6:.6f}".rstrip("0")

@@ -48,6 +48,7 @@ from polycall.transport.base import (
 _PASSED = ("content-type", "content-disposition", "openai-processing-ms")
 _WHOLE_BYTES_MAX = BODY_BYTES_MAX
 _LIST_BYTES_MAX = 8 * 1024 * 1024  # a page of 10,000 files has three
+_SPOKEN_TOKENS = 2  # for a byte of text: about 15 letters and 21 tokens a second
 _ID = re.compile(r"^/(?:files|batches|fine_tuning/jobs)/([^/]+)")
 
 
@@ -65,10 +66,8 @@ class ForwardAsked(SideRequest):
         content_type: str = "",
     ) -> None:
         size = 0 if fields is None else len(fields.body)
-        text = fields if path == "/completions" else None
-        tokens = 0 if text is None else output_tokens_max(text)
-        super().__init__(model, size, output_tokens=tokens)
-        self._answers = 1 if text is None else _answers_to(text)
+        super().__init__(model, size, output_tokens=_output_of(path, size, fields))
+        self._answers = 1 if fields is None else _answers_to(fields)
         self.path = path
         self.method = method
         self.fields = fields
@@ -77,8 +76,15 @@ class ForwardAsked(SideRequest):
         self.names_model = bool(model)
 
     def candidates_max(self) -> int:
-        """How many texts are asked for; pictures and speech are counted when they are there."""
+        """How many texts or pictures are asked for; a form's are not known before it is over."""
         return self._answers
+
+    @property
+    def tokens_unseen(self) -> int:
+        """Of pictures or speech: what was set aside for them, as nothing of them can be counted."""
+        is_text = self.path == "/completions"
+        tokens = 0 if is_text else self.output_tokens_max() or self.output_reserved or 0
+        return tokens * self._answers
 
     def request_for(self, target: Target, provider_path: str) -> HTTPRequest:
         """What is sent to one target."""
@@ -99,6 +105,15 @@ class ForwardAsked(SideRequest):
             credential_for(target.provider, target.key),
             self.stream,
         )
+
+
+def _output_of(path: str, size_bytes: int, fields: Fields | None) -> int | None:
+    """The tokens to set aside for an answer; `None` for as many as the model gives."""
+    if path == "/completions" and fields is not None:
+        return output_tokens_max(fields)
+    if path.startswith("/images/"):
+        return None
+    return _SPOKEN_TOKENS * size_bytes if path == "/audio/speech" else 0
 
 
 def _answers_to(fields: Fields) -> int:

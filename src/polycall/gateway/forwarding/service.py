@@ -165,6 +165,7 @@ class Forwarding:
         self, record: RequestRecord, asked: ForwardAsked, *, resources: str = ""
     ) -> None:
         await self._reserve(record, asked, is_job=bool(resources))
+        record.account.steps = asked.tokens_unseen
         runner = ForwardRunner(asked, record.gateway_request, self._services)
         answer = await self._arrive(record, runner)
         http = answer.http
