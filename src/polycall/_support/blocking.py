@@ -358,7 +358,7 @@ def _stop_soon(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class _Outcome(Generic[T]):
-    """What a coroutine gave.  An exception such as `SystemExit` would end the loop's thread."""
+    """The result of a coroutine.  An exception such as `SystemExit` would end the loop's thread."""
 
     def __init__(self, given: list[T], raised: BaseException | None = None) -> None:
         self._given = given
@@ -371,7 +371,7 @@ class _Outcome(Generic[T]):
 
 
 class _Left:
-    """How a coroutine ended that an interrupt cancelled."""
+    """The end of a coroutine that an interrupt cancelled."""
 
     def __init__(self) -> None:
         self.begun = threading.Event()

@@ -39,7 +39,7 @@ class EventStreamReader:
 
     @property
     def held_bytes(self) -> int:
-        """Of the message in hand."""
+        """The bytes held of the present message."""
         return len(self._buffer)
 
     def feed(self, chunk: bytes) -> Iterator[EventMessage]:

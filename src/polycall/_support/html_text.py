@@ -26,7 +26,7 @@ def facts(pairs: Iterable[tuple[str, object]]) -> str:
 
 
 def folded(summary: str, inner: str) -> str:
-    """What opens on a click; `inner` is HTML."""
+    """A part that opens on a click; `inner` is HTML."""
     return f"<details><summary>{cut(summary, 200)}</summary>{inner}</details>"
 
 

@@ -38,7 +38,7 @@ _FAILED_HEADERS = [
 
 
 class Bounds(Struct, frozen=True):
-    """What one connection may take, in bytes and seconds.
+    """The limits of one connection, in bytes and seconds.
 
     `head_bytes_max` also bounds what of a body is no content: extensions of chunks and trailers.
     `body_bytes_max` is 0 where the application bounds what it reads.  A client that takes none of
@@ -54,7 +54,7 @@ class Bounds(Struct, frozen=True):
 
 
 class Connection(Protocol):
-    """What an exchange needs of the connection that it is on."""
+    """The connection, as far as an exchange uses it."""
 
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
@@ -328,7 +328,7 @@ def _status_line(status: int) -> bytes:
 
 
 def _line_start(name: bytes) -> tuple[bytes, bytes]:
-    """How the header's line begins, and its name where it says how the answer is framed."""
+    """The beginning of the header's line, and its name if it says how the answer is framed."""
     if _NOT_IN_NAMES.search(name):
         raise RuntimeError(f"{name!r} is not the name of a header")
     lower = name.lower()

@@ -1,4 +1,4 @@
-"""What a request's head must be, beyond what llhttp asks of it (RFC 9110 and 9112)."""
+"""Checks of a request's head beyond those of llhttp (RFC 9110 and 9112)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _values(headers: Headers, name: bytes) -> list[bytes]:
 
 
 def check_line(text: bytes, place: int, method: bytes, target: bytes) -> int:
-    """Where in `text`, after `place`, the request line has come to its version.
+    """Follow the request line in `text` from `place`; returns the place of its version.
 
     Raises `RefusedRequest` where it has more than single spaces, which the parser lets through.
     """
@@ -106,7 +106,7 @@ def _check_target(method: bytes, target: bytes) -> None:
 
 
 def head_bytes(target: bytes, headers: Headers) -> int:
-    """How long the head is, but for its first line's other words."""
+    """The length of the head in bytes, without its first line's other words."""
     return len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
 
 

@@ -111,7 +111,7 @@ class BoundedProtocol(asyncio.Protocol):
         return json.dumps({"error": {"message": message, "code": status}}).encode()
 
     def body_seconds(self) -> float:
-        """How long the body of the request at hand may take."""
+        """The seconds that the body of the present request may take."""
         return self.bounds.body_s
 
     def choose_application(self) -> None:
@@ -311,7 +311,7 @@ class BoundedProtocol(asyncio.Protocol):
                 self.transport.resume_reading()
 
     def drained(self) -> asyncio.Future[None] | None:
-        """What to wait for until the client takes more; `None` where it does."""
+        """The future to wait for until the client takes more; `None` where it does now."""
         return self._room
 
     def on_answered(self) -> None:
@@ -484,7 +484,7 @@ class BoundedProtocol(asyncio.Protocol):
 
 
 def server_config(app: Any, protocol: type[BoundedProtocol], **options: Any) -> uvicorn.Config:
-    """How uvicorn serves `app` by `protocol`; `options` are its own."""
+    """The settings by which uvicorn serves `app` over `protocol`; `options` are uvicorn's own."""
     settings: dict[str, Any] = {
         "ws": "none",
         "lifespan": "off",

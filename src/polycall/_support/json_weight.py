@@ -1,4 +1,4 @@
-"""How much JSON takes once it is read: values by their number, texts by their widest character."""
+"""The memory that JSON takes once it is read: values by number, texts by their widest character."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def outline(data: bytes, text_bytes_max: int) -> bytes:
 
 
 def _end_of_text(data: bytes, place: int) -> int:
-    """Where the text ends that has begun before; behind all, where it does not."""
+    """The end of a text that began before `place`; the end of the data, where it has none."""
     quote = data.find(b'"', place)
     if quote >= 0 and data.find(b"\\", place, quote) < 0:  # the usual text, and the fast way
         return quote + 1
@@ -96,7 +96,7 @@ class JSONWeight:
         objects_max: int = OBJECTS_MAX,
         short_bytes: int = LONG_BYTES,
     ) -> None:
-        """What has no more than `short_bytes` is not looked over."""
+        """Skip data of no more than `short_bytes`."""
         self._values_max, self._objects_max = values_max, objects_max
         self._short_bytes = short_bytes
         self._bytes = 0
@@ -270,7 +270,7 @@ class PieceWeight:
 
 
 class _Text:
-    """What one text takes, told piece by piece; a piece ends with a whole escape."""
+    """The size of one text, counted piece by piece; a piece ends with a whole escape."""
 
     __slots__ = ("_characters", "_size", "_width")
 
@@ -298,7 +298,7 @@ class _Text:
 
 
 def width_of(piece: bytes) -> int:
-    """How many bytes one character of a text with this in it takes, at most."""
+    """The bytes that one character of a text with this piece takes, at most."""
     is_escaped = b"\\u" in piece
     if piece.isascii():
         if not is_escaped:

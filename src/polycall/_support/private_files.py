@@ -35,7 +35,7 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
 
 
 def make_private_database(path: str | os.PathLike[str]) -> None:
-    """As `open_private` for a database of SQLite, and for the files that it keeps alongside it.
+    """Make a SQLite database private, with the files that SQLite keeps alongside it.
 
     None that is there is opened: a process that closes any descriptor of a file loses all of its
     locks on it, those of its other connections too, and another process could then write in the

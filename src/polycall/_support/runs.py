@@ -1,4 +1,4 @@
-"""Where a run of a few signs ends: clients may send megabytes of white space between values."""
+"""The end of a run of a few signs: clients may send megabytes of white space between values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def after_run(data: bytes, place: int, signs: bytes = SPACE) -> int:
 
 
 def before_run(data: bytes, end: int, signs: bytes = SPACE) -> int:
-    """Where the run of the signs begins that ends here."""
+    """The beginning of the run of the signs that ends here."""
     while end and data[end - 1] in signs:
         piece = data[max(0, end - _SLICE_BYTES) : end]
         end -= len(piece) - len(piece.rstrip(signs))

@@ -130,7 +130,7 @@ class _Reader:
         return made
 
     def _merge(self, made: dict[Any, Any], other: dict[Any, Any]) -> None:
-        """What is there already stays."""
+        """Merge `other` into `made`; present keys stay."""
         self._merged += len(other)
         if self._merged > self._merged_max:
             raise ValueError(f"more than {self._merged_max} keys that are merged (<<)")
@@ -141,7 +141,10 @@ class _Reader:
 def load_yaml(
     text: str | bytes, *, values_max: int | None = None, collections_max: int | None = None
 ) -> Any:
-    """What it says; `ValueError` where it is not plain, too deep, too much, or repeats too much."""
+    """The value of the text.
+
+    Raises `ValueError` where it is not plain, too deep, too large or too repetitive.
+    """
     # Each place but those of aliases takes a character at least.
     most = max(len(text), _PLACES_MIN)
     values_max, collections_max = values_max or most, collections_max or most
@@ -162,7 +165,7 @@ def _line(event: Any) -> int:
 
 
 def _mappings(event: Any, value: Any) -> list[dict[Any, Any]]:
-    """What `<<` merges: a mapping, or a list of them."""
+    """The values that `<<` merges: a mapping, or a list of them."""
     found = cast("list[Any]", value) if isinstance(value, list) else [value]
     if not all(isinstance(each, dict) for each in found):
         raise ValueError(

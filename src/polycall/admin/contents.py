@@ -1,4 +1,4 @@
-"""What was asked and answered, to be looked at: switched on for a time, each look written down."""
+"""Captured requests and answers: capture is on for a time, and each look is logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What administrators send: JSON bodies and queries, read strictly; errors name the field."""
+"""The input of administrators: JSON bodies and queries, read strictly; errors name the field."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ class LimitFields(Struct, forbid_unknown_fields=True):
 
 
 class KeyFields(LimitFields, forbid_unknown_fields=True):
-    """What of a key may change.  `expires` is seconds since 1970, or a date; `team` a name."""
+    """The fields of a key that may change.
+
+    `expires` is seconds since 1970, or a date; `team` a name.
+    """
 
     name: str | UnsetType = UNSET
     owner: str | UnsetType = UNSET
@@ -65,7 +68,7 @@ class KeyFields(LimitFields, forbid_unknown_fields=True):
     mcp_default: list[str] | UnsetType = UNSET
 
     def changes(self) -> dict[str, Any]:
-        """As `LimitFields`; the team and the name are the caller's to look up."""
+        """The changes, as in `LimitFields`; the caller looks up the team and the name."""
         changed = super().changes()
         if self.owner is not UNSET:
             if len(self.owner) > _TEXT_MAX or not (self.owner.isprintable()):

@@ -102,7 +102,7 @@ async def _search(call: Call, query: Query) -> Search:
 
 
 def _timeline(row: LedgerRow, details: Any) -> list[JSON]:
-    """What took how long, in milliseconds from the request's beginning."""
+    """The duration of each stage, in milliseconds from the request's beginning."""
     spans: list[JSON] = []
     known = cast("JSON", details if isinstance(details, dict) else {})
     for attempt in known.get("attempts", ()):

@@ -58,7 +58,7 @@ class SignInFailedError(PolycallError):
 
 
 class _Attempted(Struct):
-    """What the browser that began has to bring back."""
+    """The values that the browser must bring back."""
 
     state: str
     nonce: str
@@ -78,7 +78,7 @@ class OpenID:
         self._keys: dict[str, JSON] = {}
 
     async def begin(self, settings: OpenIDSettings, redirect_uri: str) -> tuple[str, bytes]:
-        """Where to send the browser, and the value of its cookie."""
+        """The address to send the browser to, and the value of its cookie."""
         authlib = await _library()
         metadata = await self._known(settings)
         begun = _Attempted(
@@ -133,7 +133,7 @@ class OpenID:
         return begun if 0 <= time.time() - begun.at <= BEGIN_S else None
 
     async def _known(self, settings: OpenIDSettings) -> JSON:
-        """What the provider says of itself."""
+        """The provider's description of itself."""
         issuer = settings.issuer
         async with self._lock:
             fetched_at, metadata = self._metadata.get(issuer, (0.0, {}))
@@ -258,7 +258,7 @@ def _algorithms(metadata: JSON) -> list[str]:
 
 
 class _Library:
-    """What is used of Authlib and joserfc, which it brings along."""
+    """The parts of Authlib and joserfc that are used here."""
 
     def __init__(self) -> None:
         find = importlib.import_module

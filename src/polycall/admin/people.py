@@ -1,4 +1,4 @@
-"""Who administers: keys, one-time links, sessions, and how forged requests are refused.
+"""Administrators: keys, one-time links, sessions, and the refusal of forged requests.
 
 A link is shown on the command line and works once, for ten minutes; it opens a session, whose
 secret is new and known to the browser alone.  The store keeps digests.
@@ -111,7 +111,7 @@ class People:
             )
 
     def csrf(self, session: bytes) -> str:
-        """What the page has to send with each change; bound to the session."""
+        """The token that the page sends with each change; bound to the session."""
         key = hmac.new(self._store.secret, b"console csrf", hashlib.sha256).digest()
         return hmac.new(key, digest_of(session), hashlib.sha256).hexdigest()
 

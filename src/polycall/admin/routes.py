@@ -50,7 +50,7 @@ class AdminFields(Struct, forbid_unknown_fields=True):
 
 
 class RotateFields(Struct, forbid_unknown_fields=True):
-    """For how many seconds the old secret still works."""
+    """The fields of a rotation: for how many seconds the old secret still works."""
 
     grace_s: float = GRACE_S
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 
 class Gateway(Struct, frozen=True):
-    """What the settings are filled in with.  `key` is a variable (`$NAME`) or the key itself."""
+    """The gateway for the settings.  `key` is a variable (`$NAME`) or the key itself."""
 
     url: str = "http://127.0.0.1:8080"  # without a path
     key: str = "$POLYCALL_KEY"

@@ -18,7 +18,7 @@ _KINDS: dict[str, MediaKind] = {"image": "image", "audio": "audio", "video": "vi
 
 
 def attached(names: Sequence[str]) -> list[Part]:
-    """What the names stand for: text inlined under its name, all else as media."""
+    """The parts for these names: text inlined under its name, all else as media."""
     if list(names).count("-") > 1:
         raise RequestError("-a - is standard input, and can be given once")
     return [_part(name) for name in names]

@@ -104,7 +104,7 @@ def _talk(conversation: Conversation, options: argparse.Namespace, runner: async
 
 
 def _question() -> str:
-    """What is asked: a line, those that were pasted with it, and those that a `\\` goes on with."""
+    """Read a question: a line, those pasted with it, and those that a `\\` continues."""
     lines = [input("\n> ")]
     if lines[0].strip() == _FENCE:
         return _fenced()
@@ -184,7 +184,7 @@ def _command(line: str, conversation: Conversation, files: list[Part]) -> bool:
 
 
 class _Total:
-    """What the whole conversation took."""
+    """The costs of the whole conversation."""
 
     def __init__(self) -> None:
         self._usage = Usage()

@@ -50,7 +50,7 @@ class LoggedTurn(Struct, frozen=True):
 
 
 def log_path() -> str | None:
-    """Where the log is: `POLYCALL_LOG`, else the user's folder for state; `None` for `off`."""
+    """The path of the log: `POLYCALL_LOG`, else the user's folder for state; `None` for `off`."""
     named = os.environ.get(VARIABLE)
     if named:
         return None if named == "off" else named

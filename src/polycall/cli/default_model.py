@@ -13,7 +13,7 @@ _CHARACTERS_MAX = 2000
 
 
 def default_file() -> Path:
-    """Where it is kept: in the user's folder for configuration."""
+    """The file with the default model: in the user's folder for configuration."""
     folder = os.environ.get("XDG_CONFIG_HOME")
     try:
         return (Path(folder) if folder else Path.home() / ".config") / "polycall" / "default_model"

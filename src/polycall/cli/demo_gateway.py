@@ -30,7 +30,7 @@ _ANSWER_S = 30
 
 
 class Asking(Struct, frozen=True):
-    """What every provider is asked: a question, the tool for it, and what the tool gives."""
+    """The request to every provider: a question, the tool for it, and the tool's result."""
 
     prompt: str
     tool: JSON

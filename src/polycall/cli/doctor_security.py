@@ -245,7 +245,7 @@ def _local_files() -> Iterator[Check]:
 
 
 def _running(url: str) -> Iterator[Check]:
-    """What a stranger gets of a gateway that runs."""
+    """Check the answers that a running gateway gives to a stranger."""
     parts = urlsplit(url)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         yield _check("running", "warn", f"{url} is asked without TLS: keys can be read on the way")
@@ -383,7 +383,7 @@ def _plain_host(text: str) -> str:
 
 
 def who_may_change(path: Path) -> str:
-    """How others may change or replace a file; empty where they may not.
+    """The ways in which others may change or replace a file; empty where they may not.
 
     A link can be replaced where it stands, and the file where it is; one that is not there yet can
     be made in the folder, or the folder itself.

@@ -91,7 +91,7 @@ def _action(
 
 
 def command_actor() -> Actor:
-    """Who runs a command, for the audit log."""
+    """The actor of a command, for the audit log."""
     try:
         name = getpass.getuser()
     except (OSError, KeyError):

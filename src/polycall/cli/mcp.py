@@ -238,7 +238,7 @@ def _server(library: Any, word: str) -> Server:
 
 
 class Served(NamedTuple):
-    """What clients see, and what is behind it."""
+    """The tools that clients see, and the resources behind them."""
 
     toolset: AbstractToolset
     inner: AbstractToolset

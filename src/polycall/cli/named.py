@@ -1,4 +1,4 @@
-"""What the command line names by `MODULE:NAME`: tools and agents of the current folder."""
+"""Tools and agents of the current folder that the command line names by `MODULE:NAME`."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class RemoteKeys:
         return self._gateway.ask("POST", f"{self._path(name)}/revoke", {})
 
     def _path(self, name: str) -> str:
-        """Where the key is; by its id, since a name may hold a slash."""
+        """The path of the key, by its id, since a name may hold a slash."""
         found = self._gateway.ask("GET", "/keys")["keys"]
         for key in found:
             if name in (key["name"], key["id"]):

@@ -1,4 +1,4 @@
-"""What `run` and `chat` have in common: options, tools by name, a conversation that is kept."""
+"""The common part of `run` and `chat`: options, tools by name, a kept conversation."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def plain(value: Any) -> Any:
 
 
 def pins_beside(file: Path | None) -> Path:
-    """Where the pins of a file's servers are."""
+    """The path of the pins of a file's servers."""
     return Path("mcp.lock.json") if file is None else file.with_name("mcp.lock.json")
 
 
@@ -140,14 +140,14 @@ class Conversation:
 
     @property
     def name(self) -> str:
-        """Whom one talks to."""
+        """The name of the model or agent."""
         if self.own is None:
             return self.model
         return f"{self.own.name} ({self.model or self.own.model})"
 
     @property
     def tools(self) -> AbstractToolset:
-        """What the model may call."""
+        """The tools that the model may call."""
         own = self.own.toolsets if self.own is not None else []
         return CombinedToolset([*own, *self.toolsets])
 
@@ -205,7 +205,7 @@ class Conversation:
         return run
 
     def _agent(self, show: Show | None) -> Agent[Any, Any]:
-        """Whom this turn is given to; what is shown, it hears as a hook."""
+        """The agent for this turn; `show` hears of each event as a hook."""
         hooks: list[Any] = [] if show is None else [show.event]
         if self.own is not None:
             client = self.own.client or self.client

@@ -75,7 +75,7 @@ def add_database(parser: argparse.ArgumentParser) -> None:
 
 
 def add_limit(parser: argparse.ArgumentParser) -> None:
-    """How many rows a list has."""
+    """Add the option for the number of rows in a list."""
     parser.add_argument("--limit", type=int, default=50, help="so many at most")
 
 

@@ -1,4 +1,4 @@
-"""What the commands on the gateway's store share: where it is, and how times are said."""
+"""The common part of the commands on the gateway's store: its address, and the form of times."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _length(text: str) -> float:
 
 
 def past_end(text: str) -> float:
-    """As `past`; a date means the end of that day."""
+    """The time, as `past` reads it; a date means the end of that day."""
     is_day = re.fullmatch(r"\d{4}-\d{2}-\d{2}", text.strip()) is not None
     return past(text) + (86_400 if is_day else 0)
 

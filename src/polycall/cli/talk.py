@@ -163,7 +163,7 @@ async def _say(talk: Talk, data: bytes, wait_s: float, last_s: list[float]) -> N
 
 
 class Recording:
-    """What is heard, as it is heard: sound where it is played, silence between."""
+    """A recording of the sound as it is heard: played sound, and silence between."""
 
     def __init__(self, sound: AudioFormat, now_s: float) -> None:
         self.data = bytearray()
@@ -178,7 +178,7 @@ class Recording:
         self.data += data
 
     def clear(self, now_s: float) -> None:
-        """What is not played by now never is."""
+        """Drop the sound that is not played by now."""
         size = int(self._now_ms(now_s) * self._sound.bytes_per_ms)
         del self.data[size - size % 2 :]
 

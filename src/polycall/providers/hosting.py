@@ -1,4 +1,4 @@
-"""How clouds serve a vendor's wire at addresses of their own: paths, and what moves in the body.
+"""Clouds that serve a vendor's wire at their own addresses: paths, and fields moved in the body.
 
 A host is a row.  The answers are the vendor's, but for Bedrock's framing, which `unframed` takes
 off.
@@ -77,7 +77,7 @@ def vendor_version(version: str) -> str:
 
 
 class Envelope(Struct, frozen=True):
-    """What a host changes of a vendor's request."""
+    """The changes that a host makes to a vendor's request."""
 
     path: str
     leaves_out: frozenset[str]

@@ -89,7 +89,7 @@ def complete_table() -> None:
 
 
 def tier_factor(price_id: str, model: ModelInfo, context: Mapping[str, str] | None) -> Decimal:
-    """What a tier costs of the standard price, where the table says nothing of it."""
+    """The factor of a tier on the standard price, where the table has no price for the tier."""
     if not context:
         return Decimal(1)
     tier = context.get("service_tier") or context.get("processing") or ""

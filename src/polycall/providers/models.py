@@ -34,7 +34,7 @@ _NOT_A_CHAT_MODEL = re.compile(
 
 
 def capabilities(provider: Provider, model: str) -> Capabilities:
-    """What is known of a model; the provider's own rows (configuration) come first."""
+    """The known capabilities of a model; the provider's own rows (configuration) come first."""
     own = provider.capabilities.get(model)
     if own is not None:
         return own

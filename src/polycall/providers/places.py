@@ -1,4 +1,4 @@
-"""Where a provider's requests go, and the headers that all of them have."""
+"""The addresses of a provider's requests, and the headers that all of them have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a generation cost, in US dollars; `None` where no price is known, never 0.
+"""The cost of a generation in US dollars; `None` where no price is known, never 0.
 
 Prices come from the provider's own rows first (configuration), then from the snapshot inside
 `genai-prices`, which is imported on the first question (it costs a third of a second) and completed
@@ -149,7 +149,7 @@ _USUAL_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
 
 
 def _price_context(usage: Usage) -> dict[str, str] | None:
-    """What else has a price of its own: batches, Anthropic's fast mode, the others' tiers."""
+    """The context with a price of its own: batches, Anthropic's fast mode, the others' tiers."""
     context: dict[str, str] = {}
     own = usage.metadata.get("anthropic", {})
     if own.get("speed") == "fast":
@@ -176,7 +176,7 @@ def _place_factor(usage: Usage) -> Decimal:
 
 
 def _by_others(usage: Usage) -> list[tuple[str, Usage]]:
-    """What other models did for this answer, each at its own price: Anthropic's advisors.
+    """The usage by other models for this answer, each at its own price: Anthropic's advisors.
 
     Read 2026-11-29 in anthropic 2.14, types/beta/beta_advisor_message_iteration_usage.py.
     """

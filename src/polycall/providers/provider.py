@@ -1,4 +1,4 @@
-"""What polycall knows of one vendor: where it is, how it is addressed, and how it differs.
+"""A vendor's description: its address, its credentials, its dialect, and its differences.
 
 A provider is data.  It names a dialect and never contains translation; what a vendor does
 otherwise than the dialect's own is in its `Quirks`.
@@ -71,7 +71,7 @@ STREAM_BYTES_MAX = 32 * 2**20
 
 
 class Capabilities(Struct, frozen=True):
-    """What a model can do; `None` is unknown.  `structured_output` means by JSON Schema.
+    """The capabilities of a model; `None` is unknown.  `structured_output` means by JSON Schema.
 
     `tools="prompted"`: it is sent none, they are told in the prompt.
     """
@@ -183,12 +183,12 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
         return own_name(self.vendor, model)
 
     def profile(self, model: str) -> Profile | None:
-        """What is known of the model that stands behind a name, as this server or cloud runs it."""
+        """The profile of the model behind a name, as this server or cloud runs it."""
         return profile(self.serves.get(model, model), server=self._server)
 
     @property
     def _server(self) -> str:
-        """Whose server this is; empty for a cloud, which runs models as their vendors do."""
+        """The vendor of this server; empty for a cloud, which runs models as their vendors do."""
         named = self.quirks.server or self.hosting.partition("-")[0] or self.vendor
         if named or self.places:
             return named
@@ -221,14 +221,14 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
             yield found.price_id, found.name
 
     def server_quirks(self, model: str) -> Quirks:
-        """What the server takes, whatever its models do: what a passed body may have to meet."""
+        """The quirks of the server for any model: a passed body must meet them too."""
         stated = self.capabilities.get(model)
         if stated is not None and stated.tools == "prompted" and self.quirks.tools != "prompted":
             return replace(self.quirks, tools="prompted")
         return self.quirks
 
     def quirks_for(self, model: str, dialect: str = "") -> Quirks:
-        """What this model takes, in its provider's own dialect or in another that it speaks."""
+        """The quirks of this model, in its provider's own dialect or in another that it speaks."""
         return self.rules_for(model, dialect)[0]
 
     def rules_for(self, model: str, dialect: str) -> tuple[Quirks, Profile | None]:

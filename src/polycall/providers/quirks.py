@@ -1,4 +1,4 @@
-"""How each known server's use of a dialect differs from the vendor that defined it.
+"""The differences of each known server's use of a dialect from its defining vendor's.
 
 The rows are data, with their evidence: `quirks.toml`.
 """

@@ -28,7 +28,7 @@ _TYPES = {
 
 
 class _Chunk(Struct):
-    """What an event holds: another one, in base64."""
+    """The contents of an event: another one, in base64."""
 
     data: bytes = field(name="bytes")
 
@@ -40,7 +40,7 @@ class _Named(Struct):
 
 
 class _Said(Struct):
-    """What an exception says."""
+    """The contents of an exception."""
 
     message: str = ""
 
@@ -146,7 +146,7 @@ def _kind(data: bytes) -> str:
 
 
 def _said(payload: bytes) -> str:
-    """What an exception says; empty where that cannot be read."""
+    """The text of an exception; empty where it is unreadable."""
     try:
         return msgspec.json.decode(payload, type=_Said).message
     except (msgspec.DecodeError, RecursionError):

@@ -82,7 +82,7 @@ def check_agent(agent: Any, voice: Voice) -> tuple[Agent[Any, Any], list[InputCh
 
 
 def unsupported(agent: Agent[Any, Any], voice: Voice) -> list[Warning]:
-    """What of the agent this voice cannot do."""
+    """The parts of the agent that this voice cannot do."""
     if voice.replies == "continuous":
         silent = [name for name, each in manners_of(agent).items() if each.silence is not None]
         why = "this voice decides for itself when it speaks"
@@ -115,7 +115,7 @@ def _delegation(rule: str, tools: Sequence[Tool]) -> str:
 
 
 def manners_of(agent: AgentSpec[Any]) -> dict[str, Manners]:
-    """How the calls of an agent's tools are treated."""
+    """The manners for the calls of an agent's tools, by tool."""
     return {each.name: Manners.of(each) for toolset in agent.toolsets for each in toolset}
 
 
@@ -179,11 +179,11 @@ class AgentSide:
         return self.group[self.state.frames[-1].agent]
 
     def manners(self) -> dict[str, Manners]:
-        """How the speaker's calls are treated."""
+        """The manners for the present agent's calls."""
         return manners_of(self.speaker)
 
     async def session(self, template: OpenSession, voice: Voice) -> OpenSession:
-        """What the voice is told of the agent that speaks now."""
+        """The session for the voice, with the present agent's instructions and tools."""
         agent, context = self.speaker, self._context()
         delegates = voice.replies == "continuous"
         if not delegates and self.speakers[-1:] != [agent.name]:

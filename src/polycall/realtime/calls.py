@@ -18,7 +18,7 @@ FAILURES_MAX = 3
 
 @dataclass(frozen=True)
 class Manners:
-    """How calls of a tool are treated here."""
+    """The treatment of a tool's calls in a talk."""
 
     background: bool = False
     is_optional: bool = False  # the model says for each call whether it is in the background
@@ -50,7 +50,7 @@ class OpenCall:
 
 @dataclass
 class Calls:
-    """What was called over the whole talk."""
+    """The calls of the whole talk."""
 
     open: dict[str, OpenCall] = field(default_factory=dict[str, OpenCall])
     _known: set[str] = field(default_factory=set[str])
@@ -131,7 +131,7 @@ NUDGE = (
 
 
 class StaySilent:
-    """What a voice is allowed in silence: so many times in a row, and so long."""
+    """The silence that a voice is allowed: so many times in a row, and so long."""
 
     def __init__(self, wait_s: float, silences_max: int) -> None:
         self.wait_s = wait_s

@@ -1,4 +1,4 @@
-"""Where the connection of a talk stands: when it is renewed, given up, or thought dead."""
+"""The state of a talk's connection: when it is renewed, given up, or thought dead."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class ConnectionState:
         self.waits_since_s = None
 
     def back_off_s(self) -> float:
-        """How long to wait before the next try; counts it."""
+        """The seconds to wait before the next try; counts the try."""
         self.tries += 1
         return min(_BACK_OFF_S * 2 ** (self.tries - 1), _BACK_OFF_S_MAX)
 

@@ -1,4 +1,4 @@
-"""What a voice delegates: the agent works on it as text, and the voice says what comes of it.
+"""Delegation by a voice: the agent works on the task as text, and the voice says the result.
 
 The agent may be of any provider.  Its runs follow each other, each with the history of the one
 before, so that handoffs, variables and approvals last as long as the talk.
@@ -69,7 +69,7 @@ class Delegate:
 
 
 def progress_of(event: ToolEvent) -> str:
-    """What a tool's progress says; empty where the event is another one."""
+    """The text of a tool's progress; empty for any other event."""
     inner: Any = event.event
     while isinstance(inner, ToolEvent):
         inner = inner.event

@@ -1,4 +1,4 @@
-"""What drives a talk's state machine: the socket, the clock, the tasks of calls.
+"""Drives a talk's state machine: the socket, the clock, the tasks of calls.
 
 All that happens is reported to the machine in one queue, in its turn; what the machine asks is
 carried out before the next report.  Frames of the vendor wait outside where there are too many.

@@ -1,4 +1,4 @@
-"""What a talk says while it continues.  Calls, their ends and their progress are as in runs."""
+"""The events of a talk.  Calls, their ends and their progress are as in runs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ TalkEnd: TypeAlias = Literal[
 
 
 class Heard(Struct, frozen=True):
-    """What the caller said, final, once for each item."""
+    """The caller's words, final, once for each item."""
 
     text: str
     item_id: str = ""
 
 
 class Said(Struct, frozen=True):
-    """What the voice says, as it was written; final, once for each item.
+    """The voice's words, as they were written; final, once for each item.
 
     How much of it the caller heard is known when it was played, and stands in the history.
     """
@@ -76,7 +76,7 @@ class CallDiscarded(Struct, frozen=True):
 
 
 class Dropped(Struct, frozen=True):
-    """What could not be passed on in time: `ms` of sound, of the caller or for the caller."""
+    """Sound that could not be passed on in time: `ms` of the caller's, or for the caller."""
 
     what: Literal["input", "output"]
     ms: float

@@ -93,7 +93,7 @@ class TalkMachine(Answers):
             self._speak()
 
     def delegated(self, delegation_id: str, text: str, *, is_silent: bool = False) -> None:
-        """What the agent behind the voice says to a delegation, or how far it is."""
+        """Give the voice the agent's words on a delegation, or its progress."""
         if self._delegated_on.get(delegation_id) != self.connection.number:
             delegation_id = ""  # a new session does not know what an earlier one delegated
         if self.connection.state == "ready":
@@ -250,7 +250,7 @@ class TalkMachine(Answers):
         self._renew()
 
     def _last_words(self, signal: Signal) -> None:
-        """What still counts when the talk is over: what was used."""
+        """Read the signals that still count when the talk is over: the usage."""
         match signal:
             case protocol.UsageReport(usage, is_cumulative):
                 self.spending.add(usage, is_cumulative=is_cumulative)
@@ -344,7 +344,7 @@ class TalkMachine(Answers):
         self._said_item = ""
 
     def _close_texts(self) -> None:
-        """What was not said to its end is as final as it will ever be."""
+        """Close the open texts: they are as final as they will ever be."""
         for item_id in self.transcript.open_texts():
             if text := self.transcript.heard(item_id, "", is_final=True, is_whole=False):
                 is_heard = self.transcript.role_of(item_id) == "user"

@@ -1,4 +1,4 @@
-"""How much of what a voice said was heard: one tracker, with three ways to know.
+"""The part of a voice's words that was heard: one tracker, with three ways to know.
 
 Sound that is handed to playback lies end to end on one line of milliseconds.  Where playback stands
 on it is known by a clock (a file, or nothing better), by a device that says what it has played, or
@@ -23,7 +23,7 @@ class _Piece:
 
 
 class PlayedTime(Protocol):
-    """What a talk asks of playback; all in milliseconds."""
+    """A talk's questions to playback; all in milliseconds."""
 
     def add(self, item_id: str, ms: float) -> None:
         """So much more of an item was handed to playback."""
@@ -34,7 +34,7 @@ class PlayedTime(Protocol):
         ...
 
     def heard_ms(self, item_id: str) -> float:
-        """How much of an item was heard; never more than was added."""
+        """The part of an item that was heard; never more than was added."""
         ...
 
     def unheard(self) -> list[str]:
@@ -42,11 +42,11 @@ class PlayedTime(Protocol):
         ...
 
     def added_ms(self, item_id: str) -> float:
-        """How much of an item was handed to playback."""
+        """The part of an item that was handed to playback."""
         ...
 
     def left_ms(self) -> float:
-        """How long playback continues if nothing is added."""
+        """The time for which playback continues if nothing is added."""
         ...
 
 
@@ -60,7 +60,7 @@ class _Line:
         self._added: dict[str, float] = {}
 
     def position_ms(self) -> float:
-        """Where playback stands."""
+        """The position of playback."""
         raise NotImplementedError
 
     def add(self, item_id: str, ms: float) -> None:

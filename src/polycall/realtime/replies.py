@@ -1,4 +1,4 @@
-"""Who speaks next: one reply at a time, and what waits for the next one.
+"""The order of replies: one at a time, and a queue for the next ones.
 
 A reply is wanted for results that no reply has seen yet, and for prompts of the application's.
 Where the client creates replies this is the queue in front of them; where the server does, prompts
@@ -21,7 +21,7 @@ TURN_S = 3.0
 
 @dataclass
 class Prompt:
-    """What the voice is to speak about; `waits` until playback is over."""
+    """The subject for the voice to speak about; `waits` until playback is over."""
 
     text: str = ""
     waits: bool = False

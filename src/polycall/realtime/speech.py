@@ -1,4 +1,4 @@
-"""Who speaks: sound and texts of both sides, and what barge-in does to them."""
+"""The sound and texts of both sides, and the effect of barge-in on them."""
 
 from __future__ import annotations
 

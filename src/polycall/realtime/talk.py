@@ -248,7 +248,10 @@ class Talk(TalkDriver):
 
     @property
     def played(self) -> PlayedTime:
-        """How much was heard; `RequestError` before the talk is open, where it keeps the time."""
+        """The time that was heard.
+
+        `RequestError` before the talk is open, if it keeps the time itself.
+        """
         if self._driver is not None:
             return self._machine.played
         if self._played is None:
@@ -371,7 +374,7 @@ class Talk(TalkDriver):
         return self._steps.setdefault(reply_id, len(self._steps) + 1)
 
     async def _objection(self) -> str | None:
-        """What the guards in front have against acting on what was said so far.
+        """The guards' objection to acting on the words so far.
 
         It is empty where the talk ends for it, and `None` where they pass all of it.
         """

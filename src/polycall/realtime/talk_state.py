@@ -1,4 +1,4 @@
-"""What a talk's state machine knows, and the actions that it asks for."""
+"""The state of a talk's state machine, and the actions that it asks for."""
 
 from __future__ import annotations
 
@@ -175,11 +175,11 @@ class Spending:
         return cost is None or cost >= self._cost_max
 
     def add(self, usage: VoiceUsage, *, is_cumulative: bool = False) -> None:
-        """What was reported for this session."""
+        """Add the usage reported for this session."""
         self._session = usage if is_cumulative else self._session + usage
 
     def add_delegate(self, usage: Usage, cost: Decimal | None) -> None:
-        """What an agent behind the voice spent."""
+        """Add the costs of an agent behind the voice."""
         self.delegates += usage
         known = self._delegates_cost
         self._delegates_cost = None if cost is None or known is None else known + cost

@@ -61,7 +61,7 @@ class Transcript:
         return self._add(item_id, "assistant", text, is_final=is_final, is_whole=is_final)
 
     def cut(self, item_id: str, heard_ms: float, whole_ms: float) -> None:
-        """Of this item, only so much of all its sound was heard."""
+        """Cut an item: only so much of all its sound was heard."""
         entry = self._by_id.get(item_id)
         if entry is None or entry.role not in ("", "assistant"):
             entry = self._entry(item_id, "assistant")
@@ -72,7 +72,7 @@ class Transcript:
             entry.share = share
 
     def cut_at(self, item_id: str, position_ms: float) -> None:
-        """Of this item, only what is played before a moment was heard."""
+        """Cut an item: only the part that is played before a moment was heard."""
         entry = self._by_id.get(item_id)
         if entry is not None:
             entry.heard = "".join(text for end_ms, text in entry.timed if end_ms <= position_ms)
@@ -94,7 +94,7 @@ class Transcript:
         ]
 
     def open_words(self) -> list[tuple[str, str]]:
-        """What the caller has said in items that are not final, by their ids."""
+        """The caller's words in items that are not final, by their ids."""
         open_ = [each for each in self._entries if each.role == "user" and not each.is_final]
         return [(each.item_id, each.text.strip()) for each in open_ if each.text.strip()]
 
@@ -114,7 +114,7 @@ class Transcript:
         return False
 
     def role_of(self, item_id: str) -> str:
-        """Who said an item; empty where nobody has yet."""
+        """The role of an item; empty where it has none yet."""
         entry = self._by_id.get(item_id)
         return entry.role if entry is not None else ""
 
@@ -131,7 +131,7 @@ class Transcript:
 
     @property
     def last_heard(self) -> str:
-        """What the caller said since the voice spoke last, or did last."""
+        """The caller's words since the voice last spoke or acted."""
         texts: list[str] = []
         for entry in reversed(self._entries):
             if entry.role == "user" and entry.text:

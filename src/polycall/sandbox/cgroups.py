@@ -39,7 +39,7 @@ class Group:
         return not any(folder.exists() for folder in self.folders)
 
     def memory_kills(self) -> int:
-        """How often the kernel killed in this group for want of memory."""
+        """The number of processes that the kernel killed in this group for want of memory."""
         for folder in self.folders:
             for name in ("memory.events", "memory.oom_control"):
                 with contextlib.suppress(OSError, ValueError):
@@ -55,7 +55,7 @@ NO_GROUP = Group(())
 
 @dataclass(frozen=True)
 class Cgroups:
-    """What can be bounded here, found by trying."""
+    """The resources that can be limited here, found by trying."""
 
     memory: Path | None
     pids: Path | None

@@ -58,7 +58,7 @@ class FrameReader:
 
 
 class Credit:
-    """How many frames a process may send: so many a second, and twice as many at once."""
+    """The frames that a process may send: so many a second, and twice as many at once."""
 
     def __init__(self, per_s: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_s = per_s

@@ -92,7 +92,7 @@ class JailSettings:
         }
 
     def setup_frame(self) -> Frame:
-        """What the process is informed before it locks itself in."""
+        """The frame that the process gets before it locks itself in."""
         limits = self.limits
         # Before 5.14 the kernel counts a user's processes across namespaces; there the bound on
         # address space, of which each thread's stack takes its part, is what holds.
@@ -274,7 +274,7 @@ class Jail:
         return 0
 
     def last_words(self) -> str:
-        """What the process wrote to the real standard error, bounded."""
+        """The process's output on the real standard error, bounded."""
         with contextlib.suppress(OSError):
             return os.read(self._stderr, _STDERR_BYTES).decode("utf-8", "replace").strip()
         return ""

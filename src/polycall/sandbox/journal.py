@@ -187,7 +187,7 @@ def _checked(entry: Entry, name: str, kinds: tuple[type, ...]) -> None:
 
 
 def _check_inner(entry: Entry) -> None:
-    """What stands inside an entry, where it is used."""
+    """Check the contents of an entry, where it is used."""
     for name in ("ids", "tools"):
         kind = int if name == "ids" else str
         if any(type(each) is not kind for each in entry.get(name) or ()):
@@ -340,7 +340,7 @@ def _parsed(lines: Iterable[str]) -> Iterator[Entry]:
 
 @dataclass
 class RecordedRun:
-    """What the journal knows of a run."""
+    """The journal's record of a run."""
 
     number: int
     code: str

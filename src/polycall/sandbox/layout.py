@@ -1,4 +1,4 @@
-"""What a program finds in its jail, and where: the interpreter, its library, and little else.
+"""The files that a program finds in its jail: the interpreter, its library, and little else.
 
 Only what CPython needs is mounted: the executable, the standard library without its
 site-packages, and the shared libraries of both, each file by itself.  Nothing of /etc, /home,
@@ -71,7 +71,7 @@ def of_this_python() -> Layout:
 
 
 def _time_zones() -> list[str]:
-    """Where the time zones are: of the system, or of the package `tzdata`."""
+    """The folders of time zones: of the system, or of the package `tzdata`."""
     found = [_ZONES] if os.path.isdir(_ZONES) else []
     spec = importlib.util.find_spec("tzdata")
     if spec is not None and spec.origin is not None:
@@ -80,7 +80,7 @@ def _time_zones() -> list[str]:
 
 
 def _loader_names(library: str) -> list[str]:
-    """Where executables look for the dynamic loader; a link to it stands at each of these."""
+    """The paths where executables look for the dynamic loader; a link to it stands at each."""
     real = os.path.realpath(library)
     names = [
         os.path.join(folder, os.path.basename(library))

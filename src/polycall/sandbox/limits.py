@@ -1,4 +1,4 @@
-"""What a run and a session may use.  Every bound has its unit in its name."""
+"""The limits of a run and of a session.  Every limit has its unit in its name."""
 
 from __future__ import annotations
 

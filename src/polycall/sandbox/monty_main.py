@@ -51,7 +51,7 @@ class RemoteBroker:
         self._send({"type": "wait", "now": now, "for": wait_s})
 
     def take_turn(self, frame: Frame) -> None:
-        """What the host answers to a wait."""
+        """Take the host's answer to a wait."""
         self._answer(BrokerTurn(frame["now"], frame["results"], replaying=frame["replaying"]))
 
     def check_end(self) -> None:

@@ -115,7 +115,7 @@ class MontyRun:
         self._on_fault(_Expired())
 
     async def outcome(self) -> End:
-        """How it ends.  What it raises is held by nothing of it."""
+        """The end of the run.  Nothing of it holds what it raises."""
         try:
             return await self._outcome()
         finally:

@@ -359,7 +359,7 @@ def _started(control: int, pool: int, limits: Limits) -> subprocess.Popen[bytes]
 
 
 def _places() -> list[str]:
-    """Where modules are found, as seen from anywhere."""
+    """The folders of modules, as absolute paths."""
     places = [os.path.abspath(place) for place in sys.path]
     return places if _HOME in places else [_HOME, *places]
 

@@ -1,4 +1,4 @@
-"""What a tier is to the rest of the sandbox.  `jail` and `monty` are two; `remote` may be yours.
+"""The interface of a tier.  `jail` and `monty` are two; `remote` may be yours.
 
 A runtime opens processes; a process runs the programs of one session, one after the other, in one
 namespace.  Tool calls, the clock, the journal and the limits on calls are not the tier's business:
@@ -29,7 +29,7 @@ class Job:
 
 @dataclass(frozen=True)
 class End:
-    """How a job ended, as far as the tier can tell."""
+    """The end of a job, as far as the tier can tell."""
 
     status: Status
     stdout: str = ""
@@ -71,7 +71,7 @@ class Runtime(Protocol):
 
     @property
     def notes(self) -> str:
-        """What a model must know of this tier to write programs for it; empty where nothing."""
+        """Notes for a model on writing programs for this tier; empty where there are none."""
         ...
 
     async def start(self, limits: Limits) -> None:

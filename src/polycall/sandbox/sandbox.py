@@ -24,7 +24,7 @@ Tier = Literal["auto", "jail", "monty"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of trying a tier."""
+    """The result of trying a tier."""
 
     tier: str
     available: bool
@@ -127,7 +127,7 @@ class Sandbox:
 
     @property
     def notes(self) -> str:
-        """What a model must learn of this tier, to put into its prompt."""
+        """Notes on this tier for the model's prompt."""
         return self.runtime.notes
 
     def session(

@@ -94,12 +94,12 @@ def architecture() -> str | None:
 
 
 def start_filter(machine: str) -> bytes:
-    """What bubblewrap applies just before Python starts."""
+    """The filter that bubblewrap applies just before Python starts."""
     return _packed(machine, set(), _START_RULES)
 
 
 def program_filter(machine: str) -> bytes:
-    """What the process adds before it runs a program."""
+    """The filter that the process adds before it runs a program."""
     return _packed(machine, _ONLY_AT_START, _PROGRAM_RULES)
 
 

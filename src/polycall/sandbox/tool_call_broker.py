@@ -34,7 +34,7 @@ _PART_CHARS = 256  # of text take as long as one part
 
 @dataclass(frozen=True)
 class BrokerTurn:
-    """What a waiting program is informed: the time, and the calls that were answered."""
+    """A turn for a waiting program: the time, and the calls that were answered."""
 
     now: float
     results: list[dict[str, Any]]
@@ -43,7 +43,7 @@ class BrokerTurn:
 
 @dataclass(frozen=True)
 class Recovery:
-    """How a resumed run continues calls whose result the journal does not have."""
+    """The way a resumed run continues calls whose result the journal lacks."""
 
     answers: Mapping[int, Any] = field(default_factory=dict[int, Any])
     retry: Collection[str] = ()
@@ -372,7 +372,7 @@ class ToolCallBroker:
 
     @property
     def next_id(self) -> int:
-        """Of the call that comes next."""
+        """The id of the next call."""
         return len(self._calls) + 1
 
     @property
@@ -395,7 +395,7 @@ class ToolCallBroker:
 
 
 def _without_stop(work: Callable[[], Any], name: str) -> Any:
-    """What a function gives; its `StopIteration`, which no future takes, as a coroutine has it."""
+    """Call a function; its `StopIteration` becomes a `RuntimeError`, as in a coroutine."""
     try:
         return work()
     except StopIteration as error:
@@ -455,7 +455,7 @@ def _has_many_parts(value: object) -> bool:
 
 
 def plain_answers(answers: Mapping[int, object], limits: Limits) -> dict[int, Any]:
-    """What somebody answers to calls by their ids; raises for what no tool can give."""
+    """Check the answers to calls, by id; raises for a value that no tool can give."""
     return {
         call_id: _as_result(value, f"the answer to call {call_id}", limits.result_bytes)
         for call_id, value in answers.items()
@@ -486,7 +486,7 @@ def _described(error: Exception) -> dict[str, Any]:
 
 
 def _message(error: Exception) -> str:
-    """What an exception says; its class may raise anything when it is asked."""
+    """The text of an exception; its class may raise anything when it is asked."""
     try:
         text = str(error)
     except Exception as failure:  # noqa: BLE001 - see above

@@ -139,7 +139,7 @@ def _types_and_null(node: JSON) -> tuple[list[str], bool]:
 
 
 def _of_type(node: JSON, name: str, *, with_remarks: bool = False) -> JSON:
-    """What the schema says of values of one type."""
+    """The part of the schema for values of one type."""
     others = {
         key
         for keys in _KEYWORDS_BY_TYPE.values()

@@ -113,7 +113,10 @@ class _Stripper:
         ]
 
     def _strip_union(self, value: Any, branches: list[Any]) -> Any:
-        """By the branch that the value belongs to; one that leaves it alone comes first."""
+        """Strip the value by the branch that it belongs to.
+
+        A branch that changes nothing comes first.
+        """
         changed: list[Any] = []
         for branch in branches:
             schema = as_schema(branch)

@@ -116,7 +116,7 @@ class _Hole(Struct):
 
 
 class _Measure(Struct):
-    """What a reference's target adds, its own references as stubs."""
+    """The size that a reference's target adds, with its own references as stubs."""
 
     size: int
     levels: int

@@ -39,7 +39,7 @@ from polycall.schema.words import kept
 
 
 class _Profile(Struct, frozen=True):
-    """What one vendor's strict mode knows."""
+    """The keywords that one vendor's strict mode knows."""
 
     keywords: frozenset[str]
     formats: frozenset[str]
@@ -356,7 +356,7 @@ def _within_limits(schema: JSON) -> bool:
 
 
 def _object_levels(node: JSON) -> int:
-    """How many objects stand within each other, as written."""
+    """The number of objects within each other, as written."""
     deepest = 0
     open_nodes: list[tuple[JSON, int]] = [(node, 0)]
     while open_nodes:

@@ -1,4 +1,4 @@
-"""Where a JSON Schema holds schemas.
+"""The places in a JSON Schema that hold schemas.
 
 Everything walks by position: a property may be named `title`, `$ref` or `enum`, and what stands
 in `enum`, `const`, `default` and `examples` is data.
@@ -111,7 +111,7 @@ def checked(schema: Any) -> JSON:
 
 
 def nesting(value: Any) -> int:
-    """How many objects and arrays lie within each other; stops counting past the limit."""
+    """The depth of nested objects and arrays; stops counting past the limit."""
     deepest = 0
     open_values: list[tuple[Any, int]] = [(value, 1)]
     while open_values and deepest <= NESTING_MAX:
@@ -188,7 +188,7 @@ def unescape_pointer(step: str) -> str:
 
 
 def reference_of(node: JSON) -> str | None:
-    """What the schema refers to, if it does."""
+    """The reference in the schema, if there is one."""
     for key in REFERENCE_KEYS:
         reference = node.get(key)
         if isinstance(reference, str):
@@ -202,7 +202,7 @@ def without(node: JSON, *keys: str) -> JSON:
 
 
 def types_at(node: JSON) -> list[str]:
-    """What `type` says, as a list; empty where it says nothing known."""
+    """The value of `type` as a list; empty where it has no known type."""
     declared = node.get("type")
     names: list[Any] = [declared] if isinstance(declared, str) else as_array(declared) or []
     return [name for name in names if isinstance(name, str) and name in TYPE_NAMES]

@@ -1,4 +1,4 @@
-"""How often a validator may look at a value: references can double that with each level.
+"""The number of times that a validator may look at a value: references can double it per level.
 
 A schema of a kilobyte can keep a validator at work for years, and no validator can be stopped.
 """
@@ -39,13 +39,13 @@ _DEFINITIONS = tuple(f"{key}/" for key in DEFINITION_KEYS)
 
 
 def ways_of(schema: JSON) -> Ways | None:
-    """Of a schema with references; others are looked through once."""
+    """The ways of a schema with references; others are looked through once."""
     text = jsontext.encode(schema)
     return Ways(schema) if any(f'"{key}"' in text for key in REFERENCE_KEYS) else None
 
 
 class Ways:
-    """Of one schema."""
+    """The ways of one schema."""
 
     def __init__(self, schema: JSON) -> None:
         self._root = schema
@@ -69,7 +69,7 @@ class Ways:
 
 
 class _Looks(ABC, Generic[T]):
-    """How many schemas look at a value, and at what is in it, by different ways: of one check."""
+    """The number of schemas that look at a value and its parts, in one check."""
 
     counts_max: int
 
@@ -80,7 +80,7 @@ class _Looks(ABC, Generic[T]):
         self._rings: Counter[int] = Counter()  # by place
 
     def at(self, node: JSON, value: T) -> int:
-        """As many as that; over `LOOKS_MAX` where it was not counted to the end."""
+        """The count of looks; over `LOOKS_MAX` where it was not counted to the end."""
         place = self.place(value)
         key = (id(node), place)
         if key in self._open:  # a ring: validators look once more, and by each of several rings
@@ -117,11 +117,11 @@ class _Looks(ABC, Generic[T]):
 
     @abstractmethod
     def inside(self, value: T, pointer: str) -> Iterable[T]:
-        """What is in the value and may be looked at by the schema that the pointer leads to."""
+        """The parts of the value that the schema at the pointer may look at."""
 
 
 class _ByDepth(_Looks[int]):
-    """Of any value of a depth; the counts are the schema's own, and kept."""
+    """The count for any value of a depth; the counts are the schema's own, and kept."""
 
     counts_max = _COUNTS_MAX
 
@@ -133,7 +133,7 @@ class _ByDepth(_Looks[int]):
 
 
 class _ByPlace(_Looks[Any]):
-    """Of one value."""
+    """The count for one value."""
 
     counts_max = _PLACES_MAX
 
@@ -153,7 +153,7 @@ class _ByPlace(_Looks[Any]):
 
 
 def _measured(value: Any) -> tuple[int, int]:
-    """How deep a value is, and how many values are in it."""
+    """The depth of a value, and the number of values in it."""
     depth, size = 0, 1
     level = [value]
     while level and depth <= NESTING_MAX:

@@ -1,4 +1,4 @@
-"""What all dialects share: translation's own tools.  No IO.
+"""The tools that all dialects share for translation.  No IO.
 
 wire.py          reading JSON with a path, naming tools, collecting losses
 stream.py        the shared half of every stream decoder     sse.py  frames from bytes

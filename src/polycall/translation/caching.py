@@ -1,4 +1,4 @@
-"""What vendors want said so that they cache a prompt: marks on its parts, and a key for routing.
+"""Marks for prompt caching, as vendors require them: on parts, and as a key for routing.
 
 Works on the middle language, before a dialect renders: marks of one vendor become those of
 another, and a prompt without any is marked where the vendor caches nothing unasked.  Marks that a
@@ -31,7 +31,7 @@ _KEY_LENGTH = 32
 
 
 class _Form(Struct, frozen=True):
-    """How a dialect keeps and writes a mark on a part."""
+    """The form of a dialect's mark on a part."""
 
     name: str
     place: str  # inside the part's metadata; "": at its top
@@ -228,7 +228,7 @@ def _with_own_marks(request: Request, dialect: str, form: _Form, quirks: Quirks)
 
 
 def _head_size(messages: list[Message]) -> int:
-    """How many messages are the instructions at the beginning, where something follows them."""
+    """The number of instruction messages at the beginning, where something follows them."""
     for place, message in enumerate(messages):
         if message.role != "system":
             return place

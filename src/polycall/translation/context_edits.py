@@ -61,7 +61,7 @@ def edited(request: ir.Request, losses: Losses) -> ir.Request:
 
 
 def summary_message(summary: str) -> ir.Message:
-    """What the model reads in the place of all that a summary stands for."""
+    """The message that the model reads in place of all that was summed up."""
     return ir.Message(
         "user", [ir.Text(f"Summary of the conversation so far, written by you:\n\n{summary}")]
     )

@@ -94,7 +94,9 @@ def _shared(messages: list[Any], before: list[Any]) -> int:
 
 
 def begun(known: dict[Any, Any] | None, messages: Sequence[Any], reader: Any) -> tuple[int, Any]:
-    """How many messages `keep_begun` was given, and what was made of them: 0 where others came."""
+    """The number of messages given to `keep_begun`, and the result made of them: 0 where others
+    came.
+    """
     found: tuple[list[Any], Any] | None = None if known is None else known.get(reader)
     if found is None or messages[: len(found[0])] != found[0]:
         return 0, None
@@ -127,7 +129,7 @@ def is_system(message: Message) -> bool:
 
 
 def end_of_beginning(messages: Sequence[Any]) -> int:
-    """How many messages are likely to come again as they are."""
+    """The number of messages that will probably come again unchanged."""
     return max(0, len(messages) - TAIL)
 
 

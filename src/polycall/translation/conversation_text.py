@@ -85,7 +85,7 @@ def _written(items: list[Any], before: _Written) -> _Written:
 
 
 def _same(items: list[Any], before: list[Any]) -> int:
-    """How many of the first items are those that were before."""
+    """The number of first items that equal those before."""
     if len(before) <= len(items) and all(map(is_, before, items)):
         return len(before)
     pairs = zip(items, before, strict=False)

@@ -1,4 +1,4 @@
-"""What an answer says of reasoning that its vendor left out of the request."""
+"""The note in an answer on reasoning that its vendor left out of the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much to think, in the words that a target takes: the nearest effort that it knows.
+"""The amount of reasoning in the target's words: the nearest effort that it knows.
 
 What the targets take is in `Quirks`; how it is written on each wire is the dialects' business.
 """

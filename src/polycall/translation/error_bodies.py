@@ -87,7 +87,7 @@ def error_fields(body: Any) -> JSON:
 
 
 def error_message(fields: JSON, body: Any, status: int) -> str:
-    """What the server said, at most 2,000 characters; a sentence with the status if nothing."""
+    """The server's message, at most 2,000 characters; a sentence with the status if it has none."""
     for key in _MESSAGE_KEYS:
         value = fields.get(key)
         if isinstance(value, str) and value.strip():
@@ -130,7 +130,7 @@ def is_of_prompt(param: str, message: str) -> bool:
 
 
 class ErrorBody(NamedTuple):
-    """What a server wrote: its body, the object that says what failed in it, and its words."""
+    """A server's error: its body, the object in it that says what failed, and its words."""
 
     body: Any
     fields: JSON

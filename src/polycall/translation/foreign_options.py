@@ -1,4 +1,4 @@
-"""What only another dialect knows of a request: its fields, and marks on its parts."""
+"""The parts of a request that only another dialect knows: its fields, and marks on its parts."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ Treatment: TypeAlias = Literal[
 
 
 class Row(Struct, frozen=True):
-    """What other dialects do with parts of one kind.  `tool` names the calls and results."""
+    """The treatment of parts of one kind in other dialects.  `tool` names the calls and results."""
 
     dialect: str
     kind: str
@@ -265,7 +265,7 @@ class _Adapter:
         self._answered = answered
 
     def part(self, part: ir.Part, place: str) -> list[ir.Part]:
-        """What stands for the part; nothing where it is left out."""
+        """The replacement of the part; empty where it is left out."""
         if isinstance(part, ir.ToolResult):
             return [self._result(part)]
         if not isinstance(part, ir.Opaque) or part.dialect == self._dialect:
@@ -357,7 +357,7 @@ def _ran(part: ir.Opaque) -> list[ir.Part]:
 
 
 def ran_name(server: str, data: JSON) -> str:
-    """How a model knows a tool of an MCP server: with the server's name before its own."""
+    """The model's name for a tool of an MCP server: with the server's name before its own."""
     return f"{server}_{data.get('name') or ''}" if server else str(data.get("name") or "")
 
 
@@ -391,7 +391,7 @@ def _output(output: Any, kind: str) -> list[ir.Text | ir.Media]:
 
 
 def _terminal(entry: JSON) -> str:
-    """What a command wrote, and how it ended where that says something."""
+    """The output of a command, and its end where that is worth saying."""
     outcome: Any = entry.get("outcome")
     ending = ""
     if isinstance(outcome, dict):

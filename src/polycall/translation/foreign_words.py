@@ -1,4 +1,4 @@
-"""What a part or a file says in words, for a model that cannot be shown it as it is."""
+"""A part or a file in words, for a model that cannot be shown it as it is."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def file_text(media: Media) -> str | None:
 
 
 def file_name(media: Media, reason: str = "") -> str:
-    """What stands in a result for a file that the model cannot be shown."""
+    """The words in a result for a file that the model cannot be shown."""
     size = len(media.data.rstrip("=")) * 3 // 4
     pieces = [f"{media.kind} {media.filename}" if media.filename else media.kind]
     if media.media_type:

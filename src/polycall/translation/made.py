@@ -1,4 +1,6 @@
-"""What an answer says that its vendor keeps for whom it answered: items, containers, files."""
+"""Things that a vendor keeps for whom it answered, as its answers name them: items, containers,
+files.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ NONE = Raw(b"")
 
 
 class MadeFacts(Struct, frozen=True, kw_only=True):
-    """Where a wire names such things.
+    """The places where a wire names such things.
 
     Only places that the vendor itself fills: what an answer repeats of its request, or tells of a
     tool, is made of others' words.

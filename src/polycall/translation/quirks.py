@@ -1,4 +1,4 @@
-"""How one provider's (or model's) use of a dialect differs from the vendor that defined it.
+"""The differences of one provider's (or model's) use of a dialect from its defining vendor's.
 
 Data, not branches: a dialect reads these while rendering, and `providers/` fills them in.  The
 defaults describe the dialect's own vendor.  Decoders need none: they take every known habit.
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 
 class Quirks(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the target of a rendering takes.  Everything here concerns requests."""
+    """The features that the target of a rendering accepts.  Everything here concerns requests."""
 
     # The server's name where models of open weights are served in ways of its own.
     server: str = ""

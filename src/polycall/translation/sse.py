@@ -50,7 +50,7 @@ class SSEDecoder:
 
     @property
     def held_bytes(self) -> int:
-        """Of the event in hand."""
+        """The bytes held of the present event."""
         return self._size
 
     def feed(self, chunk: bytes) -> Iterable[Frame]:
@@ -214,7 +214,7 @@ class JSONArrayDecoder:
 
     @property
     def held_bytes(self) -> int:
-        """Of the element in hand."""
+        """The bytes held of the present element."""
         return len(self._buffer)
 
     def feed(self, chunk: bytes) -> Iterator[Frame]:
@@ -268,7 +268,7 @@ class LinesDecoder:
 
     @property
     def held_bytes(self) -> int:
-        """Of the line in hand."""
+        """The bytes held of the present line."""
         return self._rest.size
 
     def feed(self, chunk: bytes) -> Iterator[Frame]:

@@ -94,7 +94,7 @@ class EventWriter:
                     self.end(event)
 
     def take(self) -> list[ir.Event]:
-        """What was written since the last call."""
+        """Take what was written since the last call."""
         events, self._events = self._events, []
         return events
 
@@ -121,7 +121,7 @@ class StreamEncoderBase:
                 return self.on_end(event)
 
     def close(self) -> bytes:
-        """What stands behind a finished answer: nothing, where its end said it."""
+        """The bytes after a finished answer: empty, where its end was sent."""
         return b""
 
     def fail(self, error: PolycallError) -> bytes:
@@ -184,7 +184,10 @@ class StreamDecoderBase:
 
     @property
     def usage(self) -> ir.Usage:
-        """What the wire has told so far, before any end; nothing where that makes no sense."""
+        """The usage that the wire has reported so far, before any end.
+
+        Empty where that makes no sense.
+        """
         try:
             return self.usage_so_far()
         except ProtocolError:
@@ -192,7 +195,7 @@ class StreamDecoderBase:
 
     @property
     def held_bytes(self) -> int:
-        """How long the event is that has begun: it is read when it ends."""
+        """The length of the event that has begun: it is read when it ends."""
         return 0 if self._frames is None else self._frames.held_bytes
 
     def usage_so_far(self) -> ir.Usage:
@@ -200,7 +203,7 @@ class StreamDecoderBase:
         return ir.Usage()
 
     def framing(self, head: bytes) -> Framing:
-        """How the stream that begins so is cut into events."""
+        """The framing of a stream that begins with `head`."""
         match head[:1]:
             case b"[":
                 return JSONArrayDecoder(event_bytes_max=self.event_bytes_max)

@@ -1,4 +1,4 @@
-"""What a wire has no field for: written into a tool's description, or noted."""
+"""Options that a wire has no field for: written into a tool's description, or noted."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class _Rendered(Struct, frozen=True):
 
 
 def once(items: list[Any], look: Callable[[list[Any]], T]) -> T:
-    """What `look` finds in a list: asked once of one that is known.  Nobody changes it."""
+    """Look into a list, once for a known one.  Nobody changes the result."""
     if not isinstance(items, KnownList):
         return look(items)
     if look not in items.found:
@@ -61,7 +61,7 @@ def once(items: list[Any], look: Callable[[list[Any]], T]) -> T:
 def parsed_once(
     items: list[Any], dialect: str, parse: Callable[[list[Any]], list[Tool]]
 ) -> list[Tool]:
-    """What `parse` makes of a list of tools."""
+    """Parse a list of tools, once for a known one."""
     if not isinstance(items, ToolListCache):
         return parse(items)
     found = items.parsed.get(dialect)
@@ -79,7 +79,7 @@ def rendered_once(
     notes: list[dict[str, Any]],
     render: Callable[[], T],
 ) -> T:
-    """What `render` makes of tools that were parsed, its warnings and notes included.
+    """Render parsed tools, once for a known list, with warnings and notes.
 
     `key` is what it depends on alongside the tools and the quirks, `notes` the dictionaries it
     fills. Nobody changes the result.

@@ -1,4 +1,4 @@
-"""What the dialects share: reading JSON with a path, naming tools, collecting losses.
+"""The common part of the dialects: reading JSON with a path, naming tools, collecting losses.
 
 No wire format is described here; only the tools for describing one.
 """
@@ -218,7 +218,7 @@ _WAYS_OUT = (
 
 
 class Losses:
-    """What a rendering could not carry, by the policy of the request.
+    """The parts that a rendering could not carry, by the policy of the request.
 
     `drop` is for what leaves the answer's meaning alone, `refuse` for what would change it.
     """
@@ -255,7 +255,7 @@ class Losses:
         self.refuse(feature or name, detail, path=path)
 
     def apart(self) -> _Apart:
-        """What is noted meanwhile, as if nothing had been noted before."""
+        """Note losses apart, as if none had been noted before."""
         return _Apart(self)
 
     def repeat(self, warnings: Iterable[ir.Warning]) -> None:
@@ -292,7 +292,7 @@ def unread(source: JSON, known: Container[str]) -> JSON:
 
 
 def chosen_tool(choice: ir.ToolChoice) -> str:
-    """What a choice of a vendor's own tool calls it."""
+    """The name in a choice of a vendor's own tool."""
     for notes in choice.metadata.values():
         for place in (notes, notes.get("definition"), notes.get("choice")):
             found: Any = place.get("type") if isinstance(place, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

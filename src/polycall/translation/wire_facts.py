@@ -1,4 +1,4 @@
-"""What somebody must know of a wire who passes its bodies on, or asks its vendor beside the chat.
+"""Facts about a wire for code that passes its bodies on, or asks its vendor beyond the chat.
 
 Each dialect states its own as `FACTS`; nobody else compares a dialect's name to learn them.
 """

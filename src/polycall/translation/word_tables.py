@@ -30,7 +30,7 @@ class WordTables:
         self.tables: JSON = tomllib.loads(source.read_text(encoding="utf-8"))
 
     def finish(self) -> dict[str, FinishReason]:
-        """What each word for an end means."""
+        """The meaning of each word for an end."""
         table = convert(self.tables["finish"], dict[FinishReason, list[str]])
         return {word: reason for reason, words in table.items() for word in words}
 
@@ -44,7 +44,7 @@ class WordTables:
         return {word: _class(name) for name, words in rows.items() for word in words}
 
     def wire(self, kind: type[T]) -> dict[type[errors.PolycallError], T]:
-        """How each class of error is written, as values of a kind."""
+        """The form of each class of error, as values of a kind."""
         return {_class(name): convert(row, kind) for name, row in self.tables["wire"].items()}
 
 

@@ -23,7 +23,7 @@ from polycall.errors import (
 
 
 class Deadlines(Struct, frozen=True):
-    """How long to wait, in seconds.
+    """The times to wait, in seconds.
 
     `read_s` bounds the silence between two reads (a model may think for minutes before its first
     token), `total_s` everything from the first attempt to the last byte.
@@ -55,7 +55,7 @@ class RequestStream(Protocol):
 
 
 class HTTPRequest(Struct, frozen=True):
-    """What to send: a body, or none.
+    """A request to send, with a body or without.
 
     `credential` adds headers at the moment of sending (`send`).  `stream` is sent instead of
     `body`, piece by piece as it comes; such a request is never sent twice.

@@ -30,7 +30,7 @@ class StaleConnectionError(Exception):
 
 
 class Connection(Protocol):
-    """What an answer needs of the connection it comes over."""
+    """The connection, as far as an answer uses it."""
 
     loop: asyncio.AbstractEventLoop
 
@@ -129,7 +129,7 @@ class HTTP1Response:
             raise self._error
 
     def news(self) -> asyncio.Future[None]:
-        """What is done once there is something new."""
+        """A future that is done once there is something new."""
         self._waiter = self._connection.loop.create_future()
         return self._waiter
 

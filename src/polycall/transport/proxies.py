@@ -10,7 +10,7 @@ _HOSTS_MAX = 1_000  # that are remembered: clients may name some
 
 
 class Proxies:
-    """As the environment was when this was made."""
+    """The proxies of the environment, as it was when this was made."""
 
     def __init__(self) -> None:
         self._named = urllib.request.getproxies()

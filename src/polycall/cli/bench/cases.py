@@ -266,7 +266,7 @@ else:
 def _early_exit() -> Case:
     @tool(allowed_callers=BOTH)
     async def get_stock(warehouse: int, item: str) -> Stock:
-        """How much of an item one of the warehouses 1 to 30 has."""
+        """The stock of an item in one of the warehouses 1 to 30."""
         await asyncio.sleep(_DELAY_S)
         quantity = 12 if warehouse == 11 else warehouse % 3
         return Stock(warehouse=f"W-{warehouse}", item=item, quantity=quantity)

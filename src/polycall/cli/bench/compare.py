@@ -106,7 +106,7 @@ async def _compared(case: Case, simulation: Simulation, sandbox: Sandbox, vendor
 
 
 async def _decision(case: Case, sandbox: Sandbox, seen: Seen, hints: Hints) -> CallingDecision:
-    """What `auto` decides before the run begins."""
+    """The decision of `auto` before the run begins."""
     async with Programs(case.tools, sandbox, seen=seen, hints=hints) as programs:
         seen.begin_run()
         return programs.offer.decide(_request("auto", case), 0)

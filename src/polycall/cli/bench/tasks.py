@@ -54,7 +54,7 @@ class Task(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """What became of a task in a mode.
+    """The outcome of a task in a mode.
 
     `tokens` is what all requests and answers hold together, counted alike in all modes;
     `reported_tokens` what the provider says, with its reasoning.

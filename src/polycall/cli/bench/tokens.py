@@ -25,7 +25,7 @@ _PIECE = 400_000
 
 @functools.cache
 def tokenizer() -> tuple[Callable[[str], int], str]:
-    """What counts tokens, and its name."""
+    """A function that counts tokens, and its name."""
     with warnings.catch_warnings():
         # It reads its vocabulary in a way that newer versions of Python do not like.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -67,12 +67,12 @@ class CountingClient:
         return self._client.stream_request(request)
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:
-        """As the client behind this one says."""
+        """The cost, by the prices of the client behind this one."""
         return self._client.cost(model, usage)
 
 
 def request_tokens(request: Request) -> int:
-    """What a model reads of a request: definitions and messages, without the wire's own words."""
+    """The tokens that a model reads of a request: definitions and messages."""
     count, _ = tokenizer()
     tools = sum(count(jsontext.encode(_definition(tool))) for tool in request.tools)
     return tools + sum(message_tokens(message) for message in request.messages)

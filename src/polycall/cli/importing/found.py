@@ -1,4 +1,4 @@
-"""What was found in another gateway's file, in our own terms."""
+"""The contents of another gateway's file, in our own terms."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ class _Reader:
         self._groups.setdefault(name, []).append(target)
 
     def _served(self, written: str, params: JSON, info: Any, place: str) -> clouds.Hosted | None:
-        """Who serves the model; `None` where nobody can, which is noted."""
+        """The host of the model; `None` where there is none, which is noted."""
         if written.partition("/")[0] in clouds.PREFIXES:
             return clouds.hosted(written, params, info, place, self._note)
         base_url = params.get("api_base") or params.get("base_url") or ""
@@ -424,7 +424,7 @@ _NAMES = {
 
 
 def _other_than_chat(written: str, info: Any) -> str:
-    """What a model is for that is none for conversations; nothing for one that is."""
+    """The purpose of a model that is not for conversations; empty for one that is."""
     mode: Any = expect(info or {}, dict, "model_info").get("mode")
     if mode in _MODES or mode in ("chat", "completion", "responses"):
         return _MODES.get(mode, "")

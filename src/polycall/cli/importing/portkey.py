@@ -142,7 +142,7 @@ class _Reader:
         return kind, ""
 
     def _common(self, node: JSON, path: str) -> None:
-        """What may stand on every level."""
+        """Read the fields that may stand on every level."""
         found = self._found
         for key, value in node.items():
             match key:

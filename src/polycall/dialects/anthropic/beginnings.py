@@ -39,7 +39,7 @@ NOTHING = Parsed(0, [], {}, None)
 
 
 class Rendered(Struct, frozen=True):
-    """What rendering a beginning left behind, beside its messages.
+    """The result of rendering a beginning, apart from its messages.
 
     `offered` and `appends` are what it depended on: the tools of the request.
     """

@@ -46,7 +46,7 @@ class SummedUp(Struct, frozen=True, omit_defaults=True):
 
 
 def summed_up(messages: list[Message]) -> SummedUp | None:
-    """What the summary stands for that these messages begin with; `None` where there is none."""
+    """The conversation behind the summary that these messages begin with; `None` without one."""
     first = messages[0].parts[0] if messages and messages[0].parts else None
     if not isinstance(first, Opaque) or (first.dialect, first.kind) != (NAME, COMPACTION):
         return None
@@ -62,7 +62,7 @@ def summary_note(body: JSON, summed: SummedUp | None, withdrawn: set[str]) -> Me
 
 
 def binding(body: JSON, summed: SummedUp | None = None, known: dict[Any, Any] | None = None) -> str:
-    """What the thinking of this request's answer is bound to.
+    """The digest that the thinking of this request's answer is bound to.
 
     `known` has what was made of a beginning.
     """
@@ -172,11 +172,11 @@ class _Before:
 
     @property
     def loaded(self) -> Any:
-        """What stands before all messages."""
+        """The parts before all messages."""
         return self._system, self._tools
 
     def state(self) -> Any:
-        """What came so far, for `resume`."""
+        """The state so far, for `resume`."""
         return self._said, self._role, {*self._referred}, [*self._held]
 
     def resume(self, state: Any) -> None:
@@ -222,7 +222,7 @@ class _Before:
                 self._referred.add(str(part.get("tool_name")))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
     def digest(self, last: str) -> str:
-        """Of all that came so far; `last` names the thinking block before."""
+        """A digest of all that came so far; `last` names the thinking block before."""
         tools = sorted(
             digest
             for digest, is_deferred, name in self._tools

@@ -51,7 +51,7 @@ def parse_block(value: Any, position: int, path: str, reader: Reader) -> ir.Part
 
 
 def extras(block: JSON, known: frozenset[str]) -> JSON:
-    """What a block says beyond the keys that are read; nulls say nothing."""
+    """The keys of a block that are not read; nulls are dropped."""
     if len(block) <= len(known) and block.keys() <= known:
         return {}
     return {
@@ -95,7 +95,7 @@ def toolset_of(block: JSON) -> str:
 
 
 def call_caller(block: JSON) -> tuple[str, ir.Metadata]:
-    """Who made the call, and what else its block says."""
+    """The caller of the call, and the further keys of its block."""
     more = extras(block, _CALL_KEYS)
     if not more:
         return "direct", {}

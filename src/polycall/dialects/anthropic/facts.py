@@ -1,4 +1,4 @@
-"""What those who pass this wire on must know of it; see `WireFacts`."""
+"""Facts about this wire for code that passes it on; see `WireFacts`."""
 
 import re
 from collections.abc import Iterable

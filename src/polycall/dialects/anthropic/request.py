@@ -1,4 +1,4 @@
-"""Whole request bodies, wire to middle language and back.
+"""Parses and renders whole request bodies.
 
 `Request.metadata[NAME]` marks a request that came over this wire: its schemas, thinking and
 sampling were written for it, and are judged by the vendor rather than adapted here.

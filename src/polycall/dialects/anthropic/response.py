@@ -1,4 +1,4 @@
-"""Whole answers, wire to middle language and back."""
+"""Parses and renders whole answers."""
 
 from __future__ import annotations
 
@@ -186,5 +186,5 @@ def is_shown_empty(part: ir.Text | ir.Refusal | ir.Reasoning) -> bool:
 
 
 def media_note(part: ir.Media) -> str:
-    """What stands where a model made an image or a sound: this wire's answers hold none."""
+    """A note in place of an image or a sound that a model made: this wire's answers hold none."""
     return f"[{part.kind} left out: {part.media_type or 'of unknown type'}]"

@@ -22,7 +22,7 @@ _KINDS = {"removed": "tool_removal", "added": "tool_addition"}
 
 
 class ToolChanges:
-    """What was withdrawn and added in the turns of one request."""
+    """The tools withdrawn and added in the turns of one request."""
 
     def __init__(self, names: Callable[[], set[str]], *, appends: bool) -> None:
         """`names` gives the tools of the request, as the wire names them.

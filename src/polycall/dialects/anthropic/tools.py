@@ -356,7 +356,7 @@ def _hosted_type(tool: Tool) -> str:
 
 
 def _optional_count(node: Any) -> int:
-    """How many properties, at any depth, are not required."""
+    """The number of properties, at any depth, that are not required."""
     if isinstance(node, list):
         return sum(map(_optional_count, node))  # pyright: ignore[reportUnknownArgumentType]
     if not isinstance(node, dict):

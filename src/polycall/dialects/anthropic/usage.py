@@ -44,7 +44,7 @@ def parse_usage(value: Any, path: str = "usage") -> Usage:
 
 
 def _beside(wire: JSON, path: str) -> JSON:
-    """What compacting the conversation took: it is paid, and is in no other count.
+    """The cost of compacting the conversation: it is paid, and is in no other count.
 
     Read 2026-11-29 in anthropic 2.14, types/beta/beta_usage.py.
     """

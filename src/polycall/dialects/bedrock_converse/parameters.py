@@ -58,7 +58,7 @@ def parse_inference(value: Any) -> tuple[JSON, JSON]:
 
 
 def parse_reasoning(output: JSON, model_fields: JSON) -> ReasoningConfig | None:
-    """How much to think; the fields that said so are kept as they came."""
+    """The amount of reasoning; the fields that gave it are kept as they came."""
     own = {key: model_fields[key] for key in _REASONING if key in model_fields}
     effort: Any = output.get("effort")
     inner: Any = own.get("output_config")

@@ -88,7 +88,7 @@ class StreamDecoder(StreamDecoderBase):
         return _EventFrames(self.event_bytes_max) if head[:1] == b"\0" else super().framing(head)
 
     def usage_so_far(self) -> ir.Usage:
-        """What `metadata` told."""
+        """The usage in `metadata`."""
         return parse_usage(self._usage, self._tier)
 
     def on_payload(self, payload: Payload) -> None:

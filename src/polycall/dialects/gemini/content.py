@@ -147,7 +147,7 @@ def encode(value: Any) -> str:
 
 
 def parse_media(wire: JSON, path: Path, reader: Reader) -> Media | None:
-    """What is seen or heard; `None` if absent."""
+    """The image, sound or file; `None` if absent."""
     if wire.get("inlineData") is not None:
         blob = reader.get_object(wire, "inlineData", path)
         path = f"{path}.inlineData"
@@ -188,7 +188,7 @@ def _is_stored_file(uri: str) -> bool:
 
 
 def media_kind(media_type: str, uri: str = "") -> MediaKind:
-    """What a media type is, in the middle language's words."""
+    """The kind of a media type, in the middle language's words."""
     main = media_type.partition("/")[0].lower()
     if main == "image":
         return "image"
@@ -220,7 +220,7 @@ def standard_base64(data: str) -> str:
 
 
 def own_of(part: Part) -> JSON | None:
-    """What this wire said of the part; `None` for a part that came from another."""
+    """This wire's own fields of the part; `None` for a part that came from another."""
     return None if isinstance(part, Opaque) else part.metadata.get(NAME)
 
 

@@ -223,7 +223,7 @@ class MessagesRenderer:
         }
 
     def _attached(self, result: ir.ToolResult, texts: list[str], media: list[JSON]) -> list[JSON]:
-        """What stands alongside the text of a result; else it follows, and the text says so."""
+        """The media alongside the text of a result; else they follow, and the text says so."""
         attached: list[JSON] = []
         for part in result.content:
             if isinstance(part, ir.Text):

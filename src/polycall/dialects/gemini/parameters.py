@@ -273,7 +273,7 @@ def _render_format(answer: ResponseFormat, losses: Losses, quirks: Quirks) -> JS
 
 
 def _candidates(request: Request, losses: Losses) -> int | None:
-    """How many answers: a client of another wire can be shown one."""
+    """The number of answers: a client of another wire can be shown one."""
     count = request.candidates
     if count is None or not request.metadata or NAME in request.metadata:
         return count

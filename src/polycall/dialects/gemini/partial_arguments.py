@@ -122,7 +122,7 @@ class PartialArguments:
             self._close_to(len(self._open) - 1)
 
     def _shared(self, place: list[str | int]) -> int:
-        """How many steps of the place are open."""
+        """The number of open steps of the place."""
         count = 0
         for value, step in zip(self._open[1:], place, strict=False):
             if value.step != step or type(value.step) is not type(step):

@@ -165,7 +165,7 @@ def render_request(request: Request, *, quirks: Quirks = _VENDOR) -> WireRequest
 
 
 def _options(request: Request, losses: Losses, quirks: Quirks) -> JSON:
-    """What a Gemini client said at the top level, as far as the target knows it."""
+    """The top-level fields of a Gemini client, as far as the target knows them."""
     options = dict(request.provider_options.get(NAME, {}))
     if quirks.options is None:
         return options

@@ -1,4 +1,4 @@
-"""Whole answers to a Gemini client.
+"""Renders whole answers for a Gemini client.
 
 Arguments that are no object are never sent: the answer then says MALFORMED_FUNCTION_CALL, as Gemini
 itself does.

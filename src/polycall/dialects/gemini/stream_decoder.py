@@ -221,7 +221,7 @@ class _Answer:
         self.out.start(ir.ResponseStart(self._id, model, created, self.read_usage()))
 
     def read_usage(self) -> ir.Usage:
-        """What the latest payload has reported."""
+        """The usage in the latest payload."""
         wire, usage = self._read
         if wire is not self._usage:  # a whole answer tells it once, and it is asked for twice
             if isinstance(self._usage, msgspec.Raw):

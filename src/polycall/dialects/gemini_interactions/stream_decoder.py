@@ -49,7 +49,7 @@ class StreamDecoder(StreamDecoderBase):
         self._created = 0
 
     def usage_so_far(self) -> ir.Usage:
-        """What the wire told."""
+        """The usage that the wire reported."""
         return parse_usage(self._usage, self._tier)
 
     def on_payload(self, payload: Payload) -> None:

@@ -1,4 +1,4 @@
-"""Whole answers, wire to middle language and back."""
+"""Parses and renders whole answers."""
 
 from __future__ import annotations
 

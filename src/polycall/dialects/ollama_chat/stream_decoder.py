@@ -40,7 +40,7 @@ class StreamDecoder(StreamDecoderBase):
         return LinesDecoder(event_bytes_max=self.event_bytes_max)
 
     def usage_so_far(self) -> Usage:
-        """What the last line told."""
+        """The usage in the last line."""
         return parse_usage(self._last)
 
     def on_payload(self, payload: Payload) -> None:

@@ -85,7 +85,7 @@ def assistant_parts(
 def parse_reasoning(
     message: JSON, path: Path, reader: Reader, *, keep_empty: bool
 ) -> ir.Reasoning | None:
-    """What the model thought, from whichever fields the server uses."""
+    """The model's reasoning, from the fields that the server uses."""
     details = message.get("reasoning_details")
     text = ""
     notes: JSON = {}

@@ -1,4 +1,4 @@
-"""What every module of this dialect needs: its name, and its own corner of `metadata`.
+"""The dialect's name, and its own corner of `metadata`, for all its modules.
 
 The keys written there:
 
@@ -34,7 +34,7 @@ REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
 
 
 def own(metadata: Metadata) -> JSON:
-    """What this dialect noted there; empty where the value came from elsewhere."""
+    """This dialect's notes in the metadata; empty where the value came from elsewhere."""
     return metadata.get(NAME) or {}
 
 

@@ -68,7 +68,7 @@ OWN_TOP_FIELDS = frozenset({"max_tokens", "user"})
 
 
 def parse_reasoning_config(body: JSON) -> ReasoningConfig | None:
-    """How much to think, from OpenAI's, DeepSeek's or OpenRouter's field; all are kept."""
+    """The amount of reasoning, from OpenAI's, DeepSeek's or OpenRouter's field; all are kept."""
     written: JSON = {}
     effort: Any = None
     budget: int | None = None
@@ -260,7 +260,7 @@ def _reasoning_object(config: ReasoningConfig, quirks: Quirks, losses: Losses) -
 
 
 def parse_response_format(body: JSON) -> ResponseFormat | None:
-    """What the answer must parse as."""
+    """The format that the answer must have."""
     value = body.get("response_format")
     if value is None:
         return None

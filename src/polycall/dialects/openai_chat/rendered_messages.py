@@ -228,7 +228,7 @@ class MessagesRenderer:
         self._add_results(calls, position, drawn)
 
     def _add_drawn(self, part: ir.Media, drawn: list[JSON], path: str) -> None:
-        """What the model made stands in a user message behind its turn: Chat's answers are text."""
+        """Put the model's media into a user message behind its turn: Chat's answers are text."""
         if wire_type(part, self._quirks) not in self._quirks.media_parts:
             self._losses.drop("assistant.media", f"the target takes no {part.kind} parts")
             return

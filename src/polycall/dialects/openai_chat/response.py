@@ -1,4 +1,4 @@
-"""Whole answers, both ways.
+"""Parses and renders whole answers.
 
 `Response.metadata["openai-chat"]` holds what the middle language has no place for: `body`,
 `choice` and `message` (the other fields of each), `choices` (all choices but the first, whole)
@@ -324,7 +324,7 @@ def render_image(part: ir.Media) -> JSON | None:
 
 
 def media_note(part: ir.Media) -> str:
-    """What stands where a model made a sound: Chat's clients would see nothing."""
+    """A note in place of a sound that a model made: Chat's clients would see nothing."""
     return part.url or f"[{part.kind} {part.media_type}]"
 
 

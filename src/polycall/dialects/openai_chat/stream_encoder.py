@@ -65,7 +65,7 @@ class StreamEncoder(StreamEncoderBase):
         return encode_sse(jsontext.encode_bytes({**self._base, "choices": [choice]}))
 
     def _around_text(self, key: str | int) -> tuple[bytes, bytes]:
-        """What stands around a text: of the field `key`, or of the arguments of call `key`.
+        """The bytes around a text: of the field `key`, or of the arguments of call `key`.
 
         Chunks with more of a text differ in nothing else, so it is encoded once.
         """

@@ -88,7 +88,7 @@ class ItemReader:
         return messages
 
     def parts(self, item: JSON, path: str, position: int) -> list[ir.Part]:
-        """What one item says: several parts for a message, one for any other."""
+        """The parts of one item: several for a message, one for any other."""
         kind = self._kind(item, path)
         if kind == "message" and (item.get("role") or "assistant") == "assistant":
             return self._message_parts(item, path)
@@ -221,7 +221,7 @@ class ItemReader:
 
 
 def identity(item: JSON) -> JSON:
-    """What names an item and does not change while it streams: its id, and a message's phase."""
+    """The fields of an item that do not change while it streams: its id, and a message's phase."""
     return {key: item[key] for key in ("id", "phase") if key in item}
 
 

@@ -253,7 +253,7 @@ class MessagesRenderer:
         self._items.append(item)
 
     def _own_media(self, media: ir.Media, path: str) -> None:
-        """What the model drew stands in a user message: its own messages hold text only."""
+        """Put the model's media into a user message: its own messages hold text only."""
         rendered = render_media(media, self._losses, path)
         if rendered is not None:
             detail = f"the model's {media.kind} is sent in a user message"

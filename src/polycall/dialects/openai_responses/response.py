@@ -1,4 +1,4 @@
-"""Whole responses, both ways."""
+"""Parses and renders whole responses."""
 
 from __future__ import annotations
 
@@ -410,7 +410,7 @@ def _is_longer(value: object, bytes_max: int) -> bool:
 
 
 def request_echo(request: ir.Request | None) -> JSON:
-    """What a response repeats of its request."""
+    """The fields of its request that a response repeats."""
     if request is None:
         return {}
     relevant = replace(

@@ -62,6 +62,6 @@ class GoogleTokens:
 
 
 def _words(error: Exception) -> str:
-    """What went wrong, without the key material that some messages quote."""
+    """The error's text, without the key material that some messages quote."""
     text = " ".join(str(each) for each in error.args if isinstance(each, str)) or str(error)
     return text.replace("\n", " ")[:300]

@@ -177,7 +177,9 @@ class PhoneCall:
             self.digits.put_nowait(digit)
 
     async def read_digits(self, count: int, end: str, wait_s: float) -> str:
-        """What the caller types: `count` digits, or fewer before `end` or a pause of `wait_s`."""
+        """Read the digits that the caller types: `count`, or fewer before `end` or a pause of
+        `wait_s`.
+        """
         self.reads_digits, typed = True, ""
         try:
             while len(typed) < count:

@@ -1,4 +1,4 @@
-"""What begins by Twilio's signed requests: who may call, which token is whose, how calls end.
+"""Calls that begin by Twilio's signed requests: their checks, their tokens and their ends.
 
 `answer` takes the requests, `refuses_media` and `media` the streams, without a word of HTTP.  What
 a call is, is a subclass's.
@@ -63,7 +63,7 @@ class SignedCalls:
         self.is_draining = False
 
     def _twiml(self, parameters: dict[str, str]) -> str:
-        """What connects a call with its stream."""
+        """The TwiML that connects a call with its stream."""
         raise NotImplementedError
 
     def _start_of(self, frame: str | bytes) -> tuple[Any, str, dict[str, str]] | None:
@@ -83,7 +83,7 @@ class SignedCalls:
 
     @property
     def calls_count(self) -> int:
-        """How many calls go on."""
+        """The number of open calls."""
         return len(self._calls)
 
     def answer(self, target: str, headers: Mapping[str, str], form: twilio.Form) -> tuple[int, str]:
@@ -206,7 +206,7 @@ class SignedCalls:
 
 
 def _place(error: BaseException) -> str:
-    """Where an error was raised, without what it says."""
+    """The place where an error was raised, without its text."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

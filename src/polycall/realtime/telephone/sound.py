@@ -142,7 +142,7 @@ class FloodError(Exception):
 
 
 class Inbound:
-    """What came of one call, and what is still owed to the voice."""
+    """The records of one call, and the sound still owed to the voice."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
@@ -171,7 +171,7 @@ class Inbound:
             raise FloodError
 
     def media(self, data: bytes, timestamp_ms: float, chunk: int) -> bytes:
-        """What the voice is to hear of a piece, with silence for what is missing before it.
+        """The sound for the voice of one piece, with silence for what is missing before it.
 
         A piece that came before is left out.  Raises `FloodError` where too much came too fast.
         """

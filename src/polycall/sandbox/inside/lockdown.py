@@ -82,7 +82,7 @@ def refuse_root() -> None:
 
 
 def clear_environment() -> None:
-    """What the start needed of the environment goes; what libraries read stays."""
+    """Clear the variables that only the start needed; those that libraries read stay."""
     kept = {"HOME", "LANG", "TZ", "TMPDIR", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"}
     for name in list(os.environ):
         if name not in kept:

@@ -1,4 +1,4 @@
-"""What a program prints: the head goes to the host at once, the tail when the run ends.
+"""The output of a program: the head goes to the host at once, the tail when the run ends.
 
 Between the two whatever passes the limit is counted and dropped, so that a flood costs neither
 the host nor the journal anything.  The whole text stays in the jail, up to a bound, as `_stdout`.

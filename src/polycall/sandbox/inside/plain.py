@@ -129,7 +129,9 @@ def arguments(value: object, *, size_bytes: int, path: str = "arguments") -> Any
 
 
 def result(value: object, *, size_bytes: int) -> Any:
-    """As `arguments`, for the large results of tools: in C where the value is JSON already."""
+    """Check a result as `arguments` does, for the large results of tools: in C if it is JSON
+    already.
+    """
     if value is None or type(value) is bool or (type(value) is int and abs(value) < _INT_SHORT):
         return value
     try:
@@ -331,7 +333,7 @@ def _repr(value: object) -> str:
 
 
 def depth_of(value: object) -> int:
-    """How deep plain lists and dicts are nested, without recursion; stops past `DEPTH_MAX`."""
+    """The depth of nested plain lists and dicts, without recursion; stops past `DEPTH_MAX`."""
     layer: list[Any] = [value] if type(value) in _CONTAINERS else []
     depth = 0
     while layer and depth <= DEPTH_MAX:

@@ -208,7 +208,7 @@ def _failed(error: BaseException, name: str) -> Frame:
 
 
 def _hint(error: BaseException) -> str:
-    """What was probably forgotten: a tool's call gives its result only once it is awaited."""
+    """A hint at a forgotten `await`: a tool's call gives its result only once it is awaited."""
     is_forgotten = isinstance(error, TypeError | AttributeError) and "coroutine" in str(error)
     return "; is an `await` missing before a tool's call?" if is_forgotten else ""
 
