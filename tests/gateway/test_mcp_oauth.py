@@ -78,7 +78,7 @@ name = "first"
     process = await asyncio.to_thread(sign_in, gateway.path)
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert "guarded: signed in; 1 tools" in out
+    assert "guarded: signed in; 2 tools" in out
     database = sqlite3.connect(tmp_path / "polycall.db")
     names = {row[0] for row in database.execute("SELECT name FROM kept")}
     database.close()
@@ -94,6 +94,8 @@ name = "first"
                 results.append(await client.call_tool("guarded_refreshed", {}))
             assert [result.is_error for result in results] == [False, False]
             assert int(text_of(results[-1])) >= 1
+            told = await client.call_tool("guarded_token", {})
+            assert text_of(told) == "authorization: [redacted]"
         mood.write_text("revoked")
         async with mcp_client(gateway) as client:
             await asyncio.sleep(2.1)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp.server import MCPServer
+from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import (
     AccessToken,
     AuthorizationCode,
@@ -149,6 +150,13 @@ server = MCPServer(
 def refreshed() -> int:
     """How often tokens were refreshed."""
     return provider.refreshed
+
+
+@server.tool()
+def token() -> str:
+    """What the caller has sent, as servers tell it that are debugged."""
+    found = get_access_token()
+    return "" if found is None else f"authorization: {found.token}"
 
 
 server.run("streamable-http", host="127.0.0.1", port=PORT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -85,7 +87,7 @@ async def test_signs_in_once_and_keeps_the_tokens(guarded: Guarded, tmp_path: Pa
     assert "resource=" in guarded.pages[0]
     assert stat.S_IMODE((tmp_path / "tokens.json").stat().st_mode) == 0o600
     async with connect(server) as tools:
-        assert list(tools.tools) == ["guarded_refreshed"]
+        assert list(tools.tools) == ["guarded_refreshed", "guarded_token"]
     assert len(guarded.pages) == 1
 
 
@@ -110,7 +112,7 @@ async def test_revoked_tokens_lead_to_the_page_again(guarded: Guarded, tmp_path:
             pass
     guarded.mood.write_text("")
     async with connect(server) as tools:
-        assert list(tools.tools) == ["guarded_refreshed"]
+        assert list(tools.tools) == ["guarded_refreshed", "guarded_token"]
 
 
 async def test_a_token_for_another_resource_is_refused(guarded: Guarded, tmp_path: Path) -> None:
@@ -132,10 +134,11 @@ async def test_a_server_that_wants_more_scopes_leads_to_the_page_again(
     tokens = TokenFile(tmp_path / "tokens.json")
     server = HttpServer("guarded", url=guarded.url, oauth=guarded.oauth(tokens))
     async with connect(server) as tools:
+        before = await said(tools, "guarded_refreshed")
         guarded.mood.write_text("more")
-        assert await said(tools, "guarded_refreshed") == "0"
+        assert await said(tools, "guarded_refreshed") == before
         assert len(guarded.pages) == 2
-        assert await said(tools, "guarded_refreshed") == "0"
+        assert await said(tools, "guarded_refreshed") == before
     assert len(guarded.pages) == 2
     guarded.mood.write_text("")
 
@@ -155,21 +158,44 @@ async def test_tokens_that_expire_are_refreshed(tmp_path: Path) -> None:
         guarded.process.wait()
 
 
+OTHERS = ["/other", "/callback", "/callback?code=c&state=x", "/callback?error=x&state=sx", "/%E9?é"]
+
+
 async def test_a_browser_comes_back_here() -> None:
+    """Whatever other pages in the browser, or other programs, have it ask meanwhile."""
     redirect = f"http://127.0.0.1:{free_port()}/callback"
     pages: list[str] = []
     authorize = authorize_here(pages.append, redirect)
-    waiting = asyncio.ensure_future(authorize("https://example.com/page"))
+    waiting = asyncio.ensure_future(authorize("https://example.com/page?client_id=c&state=s"))
 
-    def come_back() -> None:
-        with pytest.raises(HTTPError):
-            urllib.request.urlopen(f"{redirect.rpartition('/')[0]}/other", timeout=5)
-        urllib.request.urlopen(f"{redirect}?code=c&state=s", timeout=5).close()
+    def ask(line: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", urlsplit(redirect).port), 5) as link:
+            link.sendall(line)
+            return link.makefile("rb").readline()
+
+    def come_back() -> list[bytes]:
+        lines = [f"GET {each} HTTP/1.1\r\n\r\n".encode() for each in OTHERS]
+        return [ask(line) for line in [*lines, b"\r\n", b"x" * 40_000 + b"\r\n"]]
 
     while not pages:
         await asyncio.sleep(0.01)
-    await asyncio.to_thread(come_back)
+    answers = await asyncio.to_thread(come_back)
+    assert {each.split()[1] for each in answers if each} == {b"404"}
+    found = await asyncio.to_thread(ask, b"GET /callback?code=c&state=s HTTP/1.1\r\n\r\n")
+    assert found.split()[1] == b"200"
     assert await waiting == "/callback?code=c&state=s"
+
+
+async def test_two_sign_ins_at_one_port() -> None:
+    redirect = f"http://127.0.0.1:{free_port()}/callback"
+    shown = asyncio.Event()
+    page = "https://example.com/page?state=s"
+    first = asyncio.ensure_future(authorize_here(lambda _: shown.set(), redirect)(page))
+    await shown.wait()
+    with pytest.raises(ToolServerError, match="maybe another sign-in waits there"):
+        await authorize_here(lambda _: None, redirect)(page)
+    first.cancel()
+    await asyncio.wait({first})
 
 
 async def test_a_file_that_is_none(tmp_path: Path) -> None:

@@ -352,7 +352,8 @@ def login(path: Path, name: str, port: int, show: Callable[[str], None]) -> int:
         raise RequestError(f"[mcp.{name}] has no oauth; write [mcp.{name}.oauth]")
 
     async def work(store: Store) -> int:
-        from polycall.gateway.mcp.pins import StoreTokens  # noqa: PLC0415 - `--help` needs none of it
+        # `--help` needs none of it
+        from polycall.gateway.mcp.pins import StoreTokens, options_of  # noqa: PLC0415
         from polycall.mcp import HttpServer, OAuth, authorize_here, look  # noqa: PLC0415
         from polycall.mcp.pins import MemoryPins  # noqa: PLC0415
 
@@ -367,11 +368,7 @@ def login(path: Path, name: str, port: int, show: Callable[[str], None]) -> int:
             tokens=StoreTokens(store, name),
             authorize=authorize_here(shown, redirect_url),
             redirect_url=redirect_url,
-            scopes=tuple(settings.oauth.scopes),
-            client_id=settings.oauth.client_id,
-            client_secret=settings.oauth.client_secret,
-            client_metadata_url=settings.oauth.client_metadata_url,
-            grant=settings.oauth.grant,
+            **options_of(settings.oauth),
         )
         server = HttpServer(
             name, url=settings.url, headers=settings.headers, oauth=oauth, connect_s=330.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ MEBIBYTE = 1024 * 1024
 # An underscore parts the server's name from the tool's.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749
 _ASK_FOR = ("nothing", "destructive", "writes", "everything")
 
 AskFor: TypeAlias = Literal["nothing", "destructive", "writes", "everything"] | list[str]
@@ -22,7 +24,8 @@ AskFor: TypeAlias = Literal["nothing", "destructive", "writes", "everything"] | 
 class OAuthSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`[mcp.NAME.oauth]`: authorization by OAuth 2.1; `polycall mcp login NAME` signs in.
 
-    Without `client_id` the gateway registers itself where the server lets it.
+    Without `client_id` the gateway registers itself where the server lets it.  `issuer` is the
+    authorization server that knows the client: its secret goes to no other.
     """
 
     scopes: list[str] = []
@@ -30,6 +33,7 @@ class OAuthSettings(Struct, frozen=True, forbid_unknown_fields=True):
     client_secret: str = ""
     client_metadata_url: str = ""
     grant: Literal["authorization_code", "client_credentials"] = "authorization_code"
+    issuer: str = ""
 
 
 class McpServer(Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,6 +115,7 @@ def _check(
         reader.note((*path, "address"), "is for 'openapi' alone; an MCP server's is 'url'")
     if table.oauth is not None and not table.url:
         reader.note((*path, "oauth"), "is for servers at a 'url'")
+    _check_oauth(reader, table.oauth or OAuthSettings(), (*path, "oauth"))
     if table.roots and table.openapi:
         reader.note((*path, "roots"), "are for MCP servers")
     for uri in table.roots:
@@ -124,6 +129,19 @@ def _check(
         if not _HEADER.fullmatch(name):
             reader.note((*path, "headers"), f"{name!r} cannot be the name of a header")
     reader.check_numbers(table, path)
+
+
+def _check_oauth(reader: Reader, oauth: OAuthSettings, path: tuple[str, ...]) -> None:
+    if oauth.grant == "client_credentials" and not (oauth.client_id and oauth.client_secret):
+        reader.note((*path, "grant"), "'client_credentials' needs client_id and client_secret")
+    if oauth.issuer and not oauth.issuer.startswith(("http://", "https://")):
+        reader.note((*path, "issuer"), f"{oauth.issuer!r} is not an http or https address")
+    metadata = urlsplit(oauth.client_metadata_url)
+    if oauth.client_metadata_url and (metadata.scheme != "https" or metadata.path in ("", "/")):
+        reader.note((*path, "client_metadata_url"), "is an https address with a path")
+    for scope in oauth.scopes:
+        if not _SCOPE.fullmatch(scope):
+            reader.note((*path, "scopes"), f"{scope!r} cannot be a scope: no spaces or quotes")
 
 
 def _with_secrets(reader: Reader, table: McpServer, path: tuple[str, ...]) -> McpServer:

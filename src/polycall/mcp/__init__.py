@@ -18,6 +18,7 @@ content.py     results and definitions between the protocol and the middle langu
 asking.py      what servers ask in a call: a person, a model
 logs.py        what servers log, and the calls to which it belongs
 oauth.py       signing in to servers; guard.py where that may lead
+sign_in.py     the way to tokens; token_requests.py what is sent for them; kept_tokens.py the tokens
 serving.py     any toolset as an MCP server, over stdio or HTTP
 
 Needs the extra `polycall[mcp]`; nothing else imports this package.

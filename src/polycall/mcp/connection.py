@@ -103,6 +103,7 @@ class Connection:
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._owner: asyncio.Task[None] | None = None
         self._noise = ""
+        self._broken = ""  # by what
         self._outputs = Outputs()
         self._program: Program | None = None
         self._status = 0
@@ -305,6 +306,7 @@ class Connection:
             if not self._ready.done():
                 self._ready.set_exception(self._end(f"cannot be reached: {told}"))
             elif not self._closing.is_set():
+                self._broken = told
                 logger.warning("MCP server %r: the connection broke: %s", self._server.name, told)
         finally:
             self._client = None
@@ -476,6 +478,8 @@ class Connection:
             what += f" (it wrote what is not of the protocol: {truncated(self._noise)})"
         elif self._program is not None and self._program.last_words:
             what += f" (it said: {self._program.last_words})"
+        elif self._broken:
+            what += f" ({self._broken})"
         return self._failure(what)
 
 

@@ -1,16 +1,12 @@
-"""Signing in to servers by OAuth 2.1, through the protocol library's client.
-
-The library does discovery, registration, PKCE, refresh, and the checks of issuer and audience; here
-is where tokens lie, and how a person comes to the page that asks.
-"""
+"""Signing in to servers by OAuth 2.1: where tokens lie, and how a person comes to the page."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import secrets
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -18,21 +14,26 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import msgspec
-from mcp.client.auth import OAuthClientProvider
-from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
-from mcp.shared.auth import (
-    AuthorizationCodeResult,
-    OAuthClientInformationFull,
-    OAuthClientMetadata,
-    OAuthMetadata,
-    OAuthToken,
-)
+from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 
 from polycall._support import jsontext
+from polycall._support.printable import printable_line
 from polycall.errors import StoreError, ToolServerError
+from polycall.mcp.guard import check_page
+from polycall.mcp.kept_tokens import TokenKeeper
+from polycall.mcp.sign_in import SecretSignIn, SignIn, needs_person
+from polycall.mcp.token_requests import check_address
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where processes that share a file may renew at once
+    fcntl = None
 
 _PAGE = b"<!doctype html><title>polycall</title><p>Done. You can close this page."
+_OTHER_PAGE = b"<!doctype html><title>polycall</title><p>This is not what was waited for here."
 _CALLBACK_S = 300.0
+_READ_S = 10.0
+_TURN_S = 0.05
 
 
 class TokenStore(Protocol):
@@ -46,18 +47,26 @@ class TokenStore(Protocol):
         """Keep it, in the place of an older one."""
         ...
 
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """Held while tokens are renewed, by one at a time of all that use them: old ones end."""
+        ...
+
 
 class MemoryTokens:
     """Tokens for as long as the process lives."""
 
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
+        self._turn = asyncio.Lock()
 
     async def load(self, name: str) -> str | None:
         return self._values.get(name)
 
     async def save(self, name: str, value: str) -> None:
         self._values[name] = value
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        return self._turn
 
 
 class TokenFile:
@@ -80,6 +89,22 @@ class TokenFile:
         except OSError as error:
             raise StoreError(f"the tokens cannot be written to {self.path}: {error}") from None
 
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        try:
+            number = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StoreError(f"the tokens cannot be renewed at {self.path}: {error}") from None
+        try:
+            while True:
+                if _is_locked(number):
+                    break
+                await asyncio.sleep(_TURN_S)
+            yield
+        finally:
+            os.close(number)
+
     def _read(self) -> dict[str, str]:
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=dict[str, str])
@@ -89,8 +114,22 @@ class TokenFile:
             raise StoreError(f"the tokens cannot be read from {self.path}: {error}") from None
 
 
+def _is_locked(number: int) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 # Shows a person the page where they say yes, and gives the address to which that led afterwards.
 Authorize: TypeAlias = Callable[[str], Awaitable[str]]
+
+
+def _learn_nothing(_: Iterable[str]) -> None:
+    """Nobody keeps texts in which tokens could stand."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +138,9 @@ class OAuth:
 
     `authorize` brings a person to the page; without it, a server that wants one is an error that
     says so.  With `grant="client_credentials"` no person is needed, but `client_id` and
-    `client_secret` are.  Without `client_id` the client registers itself.
+    `client_secret` are.  Without `client_id` the client registers itself.  `issuer` is the
+    authorization server that knows the client: its secret goes to no other.  No more scopes than
+    `scopes` are asked for, where it has any.  `learn` hears of each token: it must stand nowhere.
     """
 
     tokens: TokenStore = field(default_factory=MemoryTokens, repr=False)
@@ -111,17 +152,16 @@ class OAuth:
     client_metadata_url: str = ""
     grant: str = "authorization_code"
     client_name: str = "polycall"
+    issuer: str = ""
+    learn: Callable[[Iterable[str]], None] = field(default=_learn_nothing, repr=False)
 
     def auth(self, url: str) -> httpx2.Auth:
         """For the HTTP client of the server at `url`."""
-        storage = _Storage(self)
-        scope = " ".join(self.scopes) or None
+        keeper = TokenKeeper(self, url)
         if self.grant == "client_credentials":
-            return ClientCredentialsOAuthProvider(
-                url, storage, self.client_id, self.client_secret, scope=scope
-            )
+            return SecretSignIn.of(keeper)
         flow = _Flow(self.authorize, url)
-        return _Provider(
+        by_person = SignIn(
             server_url=url,
             client_metadata=OAuthClientMetadata.model_validate(
                 {
@@ -129,94 +169,15 @@ class OAuth:
                     "redirect_uris": [self.redirect_url],
                     "grant_types": ["authorization_code", "refresh_token"],
                     "response_types": ["code"],
-                    "scope": scope,
+                    "scope": " ".join(self.scopes) or None,
                 }
             ),
-            storage=storage,
+            storage=keeper,
             redirect_handler=flow.redirect,
             callback_handler=flow.callback,
             client_metadata_url=self.client_metadata_url or None,
         )
-
-
-class _Provider(OAuthClientProvider):
-    """The library's, which also knows after a restart when tokens end and where they are renewed.
-
-    The library keeps both in memory alone: after a restart it would send an expired token, and take
-    the refusal for the need of a person.
-    """
-
-    async def _initialize(self) -> None:
-        await super()._initialize()
-        storage = self.context.storage
-        assert isinstance(storage, _Storage)
-        if self.context.current_tokens is not None:
-            self.context.token_expiry_time = await storage.expires_at()
-            self.context.oauth_metadata = await storage.server_metadata()
-
-    async def _handle_token_response(self, response: httpx2.Response) -> None:
-        await super()._handle_token_response(response)
-        storage = self.context.storage
-        assert isinstance(storage, _Storage)
-        if self.context.oauth_metadata is not None:
-            await storage.set_server_metadata(self.context.oauth_metadata)
-
-
-class _Storage:
-    """Tokens as the protocol's library keeps them."""
-
-    def __init__(self, oauth: OAuth) -> None:
-        self._oauth = oauth
-
-    async def get_tokens(self) -> OAuthToken | None:
-        found = await self._oauth.tokens.load("tokens")
-        return None if found is None else OAuthToken.model_validate_json(found)
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        await self._oauth.tokens.save("tokens", tokens.model_dump_json(exclude_none=True))
-        ends = "" if tokens.expires_in is None else str(time.time() + tokens.expires_in)
-        await self._oauth.tokens.save("expires", ends)
-
-    async def expires_at(self) -> float | None:
-        """When the tokens end, in seconds since 1970; `None` where nobody said."""
-        found = await self._oauth.tokens.load("expires")
-        return float(found) if found else None
-
-    async def server_metadata(self) -> OAuthMetadata | None:
-        """Where the tokens are renewed."""
-        found = await self._oauth.tokens.load("server")
-        return None if found is None else OAuthMetadata.model_validate_json(found)
-
-    async def set_server_metadata(self, metadata: OAuthMetadata) -> None:
-        """Keep where the tokens are renewed."""
-        await self._oauth.tokens.save("server", metadata.model_dump_json(exclude_none=True))
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        found = await self._oauth.tokens.load("client")
-        if found is not None:
-            client = OAuthClientInformationFull.model_validate_json(found)
-            places = [str(each) for each in client.redirect_uris or []]
-            if self._oauth.authorize is None or self._oauth.redirect_url in places:
-                return client
-            # Registered for a page to come back to that is another one now: it registers anew.
-        if not self._oauth.client_id:
-            return None
-        return OAuthClientInformationFull.model_validate(
-            {
-                "client_id": self._oauth.client_id,
-                "client_secret": self._oauth.client_secret or None,
-                "redirect_uris": [self._oauth.redirect_url],
-                "token_endpoint_auth_method": (
-                    "client_secret_post" if self._oauth.client_secret else "none"
-                ),
-            }
-        )
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        if self._oauth.authorize is None:
-            return  # nobody will come to the page: the registration is of no use
-        text = client_info.model_dump_json(exclude_none=True)
-        await self._oauth.tokens.save("client", text)
+        return by_person.keep_in(keeper)
 
 
 class _Flow:
@@ -225,53 +186,80 @@ class _Flow:
     def __init__(self, authorize: Authorize | None, url: str) -> None:
         self._authorize = authorize
         self._url = url
+        self._state = ""
         self._answer = ""
 
     async def redirect(self, page: str) -> None:
         if self._authorize is None:
-            host = urlsplit(self._url).netloc
-            raise ToolServerError(
-                f"{host} wants a person to sign in; 'polycall mcp login' does it, or give "
-                "OAuth(authorize=...)"
-            )
-        self._answer = await self._authorize(page)
+            raise needs_person(self._url)
+        place, _, query = page.rpartition("?")  # the library writes one, whatever there is
+        check_address(place, self._url)
+        if "#" in place:
+            raise ToolServerError(f"{place[:300]!r} is no page that can be asked to sign in")
+        await check_page(self._url, place)
+        self._state = _state_of(page)
+        self._answer = await self._authorize(f"{place}{'&' if '?' in place else '?'}{query}")
 
     async def callback(self) -> AuthorizationCodeResult:
+        if not secrets.compare_digest(_state_of(self._answer).encode(), self._state.encode()):
+            raise ToolServerError("what came back is not the answer to this sign-in (its state)")
         found = parse_qs(urlsplit(self._answer).query)
         if "code" not in found:
-            why = found.get("error", ["no code"])[0]
+            why = printable_line(found.get("error", ["no code"])[0])[:200]
             raise ToolServerError(f"signing in failed: {why}")
         return AuthorizationCodeResult(
             code=found["code"][0],
-            state=found.get("state", [None])[0],
+            state=found["state"][0],
             iss=found.get("iss", [None])[0],
         )
+
+
+def _state_of(address: str) -> str:
+    return parse_qs(urlsplit(address).query).get("state", [""])[0]
 
 
 def authorize_here(
     show: Callable[[str], None], redirect_url: str = "http://127.0.0.1:8971/callback"
 ) -> Authorize:
-    """Wait on this machine for the browser to come back; `show` brings the person to the page."""
+    """Wait on this machine for the browser to come back; `show` brings the person to the page.
+
+    Any page in the browser can come here: what does not have the sign-in's state is not it.
+    """
     port = urlsplit(redirect_url).port or 80
 
     async def authorize(page: str) -> str:
         came: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        state = _state_of(page)
+
+        def is_awaited(target: str) -> bool:
+            is_callback = urlsplit(target).path == urlsplit(redirect_url).path
+            return is_callback and secrets.compare_digest(_state_of(target), state)
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
-                line = (await reader.readline()).decode("latin-1").split(" ")
+                async with asyncio.timeout(_READ_S):
+                    line = (await reader.readline()).decode("ascii").split(" ")
                 target = line[1] if len(line) > 1 else ""
-                is_callback = urlsplit(target).path == urlsplit(redirect_url).path
-                status = b"200 OK" if is_callback else b"404 Not Found"
+                is_it = is_awaited(target)
+                status = b"200 OK" if is_it else b"404 Not Found"
                 head = b"HTTP/1.1 " + status + b"\r\ncontent-type: text/html\r\n"
-                writer.write(head + b"connection: close\r\n\r\n" + _PAGE)
+                page = _PAGE if is_it else _OTHER_PAGE
+                writer.write(head + b"connection: close\r\n\r\n" + page)
                 await writer.drain()
-                if is_callback and not came.done():
+                if is_it and not came.done():
                     came.set_result(target)
+            except (OSError, TimeoutError, ValueError):
+                return  # of no browser that comes back
             finally:
                 writer.close()
 
-        server = await asyncio.start_server(answer, "127.0.0.1", port, limit=16_384)
+        try:
+            server = await asyncio.start_server(answer, "127.0.0.1", port, limit=16_384)
+        except OSError as error:
+            raise ToolServerError(
+                f"the browser cannot come back to port {port} of this machine ({error.strerror}); "
+                "maybe another sign-in waits there: end it, or use another port"
+            ) from None
         async with server:
             show(page)
             try:

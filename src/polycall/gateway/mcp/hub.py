@@ -23,10 +23,10 @@ from polycall._support.printable import printable, printable_line
 from polycall.config import McpServer
 from polycall.errors import PolycallError, ToolServerError
 from polycall.gateway.mcp.calls import CallScope, clean, clean_tree
-from polycall.gateway.mcp.known_secrets import secrets_of
+from polycall.gateway.mcp.known_secrets import KnownSecrets
 from polycall.gateway.mcp.log_messages import ServerLogs
 from polycall.gateway.mcp.openapi_source import OpenAPISource
-from polycall.gateway.mcp.pins import StorePins, StoreTokens
+from polycall.gateway.mcp.pins import StorePins, StoreTokens, options_of
 from polycall.gateway.observability.logs import hide
 from polycall.gateway.store import Store
 from polycall.ir import JSON, Response
@@ -74,7 +74,7 @@ class Member:
         self.name = name
         self.settings = settings
         self.at_once = asyncio.Semaphore(settings.calls_at_once)
-        self.secrets = secrets_of(settings)
+        self.secrets = KnownSecrets(settings)
         hide(self.secrets)  # where words of the server are logged
         where = (settings.url, settings.command, settings.cwd)
         self.place = hashlib.sha256(jsontext.encode_bytes(where)).hexdigest()[:16]
@@ -255,7 +255,7 @@ class Hub:
             )
         else:
             source = McpToolset(
-                self._server(member.name, settings),
+                self._server(member.name, settings, member.secrets.learn),
                 pins=self.pins,
                 changed=settings.changed,
                 elicit=partial(_elicit, member.secrets) if settings.elicitation else None,
@@ -284,9 +284,11 @@ class Hub:
                 name, settings, self.pins, self._folder, self._transport
             )
             return {"tool": source.definitions()}
-        return await listed(self._server(name, settings))
+        return await listed(self._server(name, settings, lambda _: None))
 
-    def _server(self, name: str, settings: McpServer) -> Server:
+    def _server(
+        self, name: str, settings: McpServer, learn: Callable[[Iterable[str]], None]
+    ) -> Server:
         common: dict[str, Any] = {
             "prefix": "",
             "ask_for": settings.ask_for,
@@ -301,14 +303,8 @@ class Hub:
             return StdioServer(name, command=settings.command, env=settings.env, cwd=cwd, **common)
         oauth = None
         if settings.oauth is not None:
-            oauth = OAuth(
-                tokens=StoreTokens(self._store, name),
-                scopes=tuple(settings.oauth.scopes),
-                client_id=settings.oauth.client_id,
-                client_secret=settings.oauth.client_secret,
-                client_metadata_url=settings.oauth.client_metadata_url,
-                grant=settings.oauth.grant,
-            )
+            tokens = StoreTokens(self._store, name)
+            oauth = OAuth(tokens, learn=learn, **options_of(settings.oauth))
         return HttpServer(name, url=settings.url, headers=settings.headers, oauth=oauth, **common)
 
 

@@ -10,7 +10,8 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from polycall._support import jsontext
@@ -19,6 +20,7 @@ from polycall.mcp.inspection import without_tags
 
 _SHORTEST = 8  # what is shorter stands in texts by accident
 _LONG = 16
+_LEARNED_MAX = 12
 _NAME = re.compile(
     r"KEYS?(?![A-Z])|TOKENS?(?![A-Z])|SECRET|PASS|PWD|(?<![A-Z])PAT(?![A-Z])|AUTH(?!ORS?(?![A-Z]))"
     r"|CREDENTIAL|SIG(?![A-Z])|SIGNATURE|COOKIE|PRIVATE|(?<![A-Z])PEM(?![A-Z])"
@@ -41,6 +43,26 @@ def secrets_of(settings: McpServer) -> list[str]:
     for address in (settings.url, settings.address, settings.openapi):
         words += _of_address(address)
     return sorted({form for word in words for form in _forms(word)}, key=len, reverse=True)
+
+
+class KnownSecrets(list[str]):
+    """The secrets, the longest first: those of the configuration, and the tokens of a sign-in.
+
+    Of tokens the last few are known: each renewal brings others, for as long as the process lives.
+    """
+
+    def __init__(self, settings: McpServer) -> None:
+        self._own = secrets_of(settings)
+        self._learned: deque[str] = deque(maxlen=_LEARNED_MAX)
+        super().__init__(self._own)
+
+    def learn(self, words: Iterable[str]) -> None:
+        """Take these out of texts too."""
+        fresh = [word for word in words if word not in self._learned]
+        if fresh:
+            self._learned.extend(fresh)
+            forms = {form for word in self._learned for form in _forms(word)}
+            self[:] = sorted({*self._own, *forms}, key=len, reverse=True)
 
 
 def _named(table: Mapping[str, str]) -> Iterator[str]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 
 from polycall._support import jsontext
+from polycall.config.mcp import OAuthSettings
 from polycall.gateway.store import Store
 from polycall.mcp.pins import KINDS, Pin, What, place_of
 
 _OWNER = "mcp"
+_TURN_S = 60.0  # more than a renewal can take
+_LOOK_S = 0.1
 
 
 class StorePins:
@@ -87,3 +95,32 @@ class StoreTokens:
 
     async def save(self, name: str, value: str) -> None:
         await self._store.keep(_OWNER, f"{name}:{self._server}", value.encode())
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        """Held by one of all processes; one that was killed has it for a minute."""
+        place, mine = f"renewing:{self._server}", f"{secrets.token_hex(8)} "
+
+        def take(value: bytes) -> bytes | None:
+            until = float(value.decode().rpartition(" ")[2])
+            return None if until > time.time() else f"{mine}{time.time() + _TURN_S}".encode()
+
+        def leave(value: bytes) -> bytes | None:
+            return b"0" if value.startswith(mine.encode()) else None
+
+        await self._store.add_states(_OWNER, {place: b"0"}, has_age=False)
+        while True:
+            value = await self._store.change_state(_OWNER, place, take)
+            if value is None or value.startswith(mine.encode()):
+                break
+            await asyncio.sleep(_LOOK_S)
+        try:
+            yield
+        finally:
+            await asyncio.shield(self._store.change_state(_OWNER, place, leave))
+
+
+def options_of(settings: OAuthSettings) -> dict[str, Any]:
+    """What `polycall.mcp.OAuth` is to do by a table `[mcp.NAME.oauth]`."""
+    options = msgspec.structs.asdict(settings)
+    return {**options, "scopes": tuple(settings.scopes)}

@@ -1,0 +1,78 @@
+"""Tokens of MCP servers in the store: renewed by one of all processes, hidden in all texts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from polycall.config import McpServer
+from polycall.gateway.mcp.calls import clean
+from polycall.gateway.mcp.known_secrets import KnownSecrets
+from polycall.gateway.mcp.pins import StoreTokens
+from polycall.gateway.store import Store, open_store
+
+
+@pytest.fixture
+async def stores(tmp_path: Path) -> AsyncGenerator[list[Store]]:
+    """Of three processes."""
+    found = [open_store("sqlite:x.db", tmp_path, spool=f"spool{n}") for n in range(3)]
+    yield found
+    for each in found:
+        await each.close()
+
+
+async def test_one_of_all_processes_renews(stores: list[Store]) -> None:
+    inside: list[int] = []
+
+    async def renew(number: int) -> None:
+        async with StoreTokens(stores[number % 3], "s").alone():
+            inside.append(number)
+            assert inside == [number]
+            await asyncio.sleep(0.02)
+            inside.remove(number)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*map(renew, range(9)))
+
+
+async def test_a_killed_process_holds_up_nobody_for_long(
+    stores: list[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polycall.gateway.mcp.pins._TURN_S", 0.2)
+    killed = StoreTokens(stores[0], "s").alone()
+    await killed.__aenter__()
+    async with asyncio.timeout(60), StoreTokens(stores[1], "s").alone():
+        await killed.__aexit__(None, None, None)  # it was only slow: the other's turn stays
+        third = asyncio.ensure_future(StoreTokens(stores[2], "t").alone().__aenter__())
+        await third  # of another server
+
+
+async def test_who_is_cancelled_leaves_his_turn(stores: list[Store]) -> None:
+    is_in = asyncio.Event()
+
+    async def hold() -> None:
+        async with StoreTokens(stores[0], "s").alone():
+            is_in.set()
+            await asyncio.sleep(60)
+
+    holding = asyncio.ensure_future(hold())
+    await is_in.wait()
+    holding.cancel()
+    await asyncio.wait({holding})
+    async with asyncio.timeout(20), StoreTokens(stores[1], "s").alone():
+        pass
+
+
+def test_tokens_are_known_as_long_as_they_can_be_in_use() -> None:
+    """In the forms that a secret has; of thousands of renewals the last few."""
+    secrets = KnownSecrets(McpServer(url="https://h", headers={"A": "Bearer of-the-operator"}))
+    shared = secrets  # as those hold it who clean texts
+    for number in range(2_000):
+        secrets.learn([f"access/{number:05d}", f"refresh/{number:05d}"])
+        secrets.learn([f"access/{number:05d}"])
+    text = "of-the-operator access/01999 access%2F01998 refresh/01995 access/00000"
+    assert clean(text, shared) == "[redacted] [redacted] [redacted] [redacted] access/00000"
+    assert len(secrets) < 100
