@@ -6,8 +6,11 @@ docs/http.md has the rule that each stands for.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -239,41 +242,44 @@ def test_head_has_no_body(server: Door) -> None:
 # Draining
 
 
-@pytest.mark.parametrize(
-    ("path", "word"),
-    [
-        ("/v1/chat/completions", b'"error"'),
-        ("/v1/messages", b"event: error"),
-        ("/v1/responses", b"response.failed"),
-    ],
-)
-def test_a25_streams_that_draining_cuts_end_with_an_error(
-    tmp_path_factory: pytest.TempPathFactory, path: str, word: bytes
-) -> None:
-    folder = tmp_path_factory.mktemp("drain")
-    with bad_upstream() as upstream, door("serve", folder, upstream.base_url, "drain_s = 1") as one:
-        body = (
-            b'{"model":"up/slow-0.05","stream":true,"max_tokens":9,"input":"hi",'
-            b'"messages":[{"role":"user","content":"hi"}]}'
-        )
-        if path != "/v1/responses":
-            body = body.replace(b'"input":"hi",', b"")
-        else:
-            body = body.replace(b',"messages":[{"role":"user","content":"hi"}]', b"")
-            body = body.replace(b"max_tokens", b"max_output_tokens").replace(b":9,", b":99,")
-        lines = (b"content-length: %d\r\n" % len(body), b"\r\n")
-        with one.connect(20) as peer:
+# What the stream of each path ends with.
+CUT = {
+    "/v1/chat/completions": b'"error"',
+    "/v1/messages": b"event: error",
+    "/v1/responses": b"response.failed",
+}
+
+
+def test_a25_streams_that_draining_cuts_end_with_an_error(tmp_path: Path) -> None:
+    with (
+        bad_upstream() as upstream,
+        door("serve", tmp_path, upstream.base_url, "drain_s = 1") as one,
+        contextlib.ExitStack() as peers,
+    ):
+        received: dict[str, bytes] = {}
+        open_peers: dict[str, socket.socket] = {}
+        for path in CUT:
+            asked: dict[str, object] = {"model": "up/slow-0.05", "stream": True}
+            if path == "/v1/responses":
+                asked |= {"input": "hi", "max_output_tokens": 99}
+            else:
+                asked |= {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+            body = json.dumps(asked).encode()
+            lines = (b"content-length: %d\r\n" % len(body), b"\r\n")
+            peer = open_peers[path] = peers.enter_context(one.connect(20))
             peer.sendall(one.head(*lines, path=path) + body)
-            received = peer.recv(65536)
-            assert statuses(received) == [200]
-            one.terminate()
-            started = time.monotonic()
+            received[path] = peer.recv(65536)
+            assert statuses(received[path]) == [200]
+        one.terminate()
+        started = time.monotonic()
+        for path, peer in open_peers.items():
             while piece := _received(peer):
-                received += piece
-        assert word in received
-        assert b"restarting" in received
-        assert received.endswith(b"0\r\n\r\n")
+                received[path] += piece
         assert time.monotonic() - started < 8
+    for path, word in CUT.items():
+        assert word in received[path], path
+        assert b"restarting" in received[path], path
+        assert received[path].endswith(b"0\r\n\r\n"), path
 
 
 def _received(peer: socket.socket) -> bytes:

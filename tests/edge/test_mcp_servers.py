@@ -14,7 +14,9 @@ from typing import Any
 
 import mcp_types as types
 import pytest
+from mcp.client import stdio as mcp_stdio
 from mcp.client.streamable_http import StreamableHTTPTransport
+from mcp.shared import jsonrpc_dispatcher
 from mcp.shared.message import SessionMessage
 
 from polycall.errors import ToolServerError
@@ -186,6 +188,9 @@ async def test_a19_a_program_that_takes_no_answers_is_not_read(
 ) -> None:
     """It took 238 MiB in 20 s: all that it asked was answered, and no answer was taken."""
     monkeypatch.setattr(open_requests, "REQUESTS_MAX", 50)
+    # It takes no cancellation and does not end with its input: neither is waited for long.
+    monkeypatch.setattr(jsonrpc_dispatcher, "_ABANDON_WRITE_TIMEOUT", 0.1)
+    monkeypatch.setattr(mcp_stdio, "PROCESS_TERMINATION_TIMEOUT", 0.1)
     read = 0
     parsed = stdio._message  # pyright: ignore[reportPrivateUsage]
 
@@ -197,13 +202,13 @@ async def test_a19_a_program_that_takes_no_answers_is_not_read(
     monkeypatch.setattr(stdio, "_message", counting)
     asks = f"{QUESTIONS[kind]!r} % (id(asked) + len(str(time.monotonic_ns()))) + chr(10)"
     program = "import time\n" + _STDIO % ("tools/call", asks)
-    hostile = StdioServer("hostile", command=[sys.executable, "-c", program], deadline_s=3)
+    hostile = StdioServer("hostile", command=[sys.executable, "-c", program], deadline_s=1.5)
     async with connect(hostile) as tools:
         before = read
         result = await call(tools, next(iter(tools)).name)
         assert result.is_error
     # What was waiting in the pipe, for the program's input took some, and then no more.
-    assert read - before < 5_000
+    assert read - before < 4_000
 
 
 async def test_a19_a_server_over_http_that_takes_no_answers_is_not_read(
