@@ -307,7 +307,7 @@ class App:
         return ran, Turn(finish="tool_calls")
 
     def _container(self, prompt: Prompt, ran: list[Ran], nonce: str) -> Container | None:
-        """Where the programs of an answer ran, for a vendor that names such places."""
+        """The container where the programs of an answer ran, for a vendor that names containers."""
         offer = prompt.programs
         if offer is None or not offer.has_containers or not (ran or offer.container):
             return None
@@ -329,7 +329,7 @@ class App:
 
 
 def spec_of(rulebook: Rulebook, vendor: str, model: Model) -> ModelSpec:
-    """What a model of the vendor's list does, by the rules of the one that answers for it."""
+    """The spec of a model on the vendor's list, by the rules of the model that answers for it."""
     ruling = rulebook.model(vendor, rulebook.ruled_as(vendor, model.name)) or model
     return ModelSpec(
         model.name,

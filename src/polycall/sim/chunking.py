@@ -1,4 +1,4 @@
-"""How answers are cut: text into fragments, bytes into writes.  Seeded, so a run repeats."""
+"""The cuts of answers: text into fragments, bytes into writes.  Seeded, so a run repeats."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ class Delivery:
         await self.exchange.write(self.vendor.render_stream_failure(failure), more=False)
 
     async def fail(self) -> None:
-        """What the model's name says."""
+        """Fail as the model's name says."""
         exchange = self.exchange
         match self.prompt.model:
             case "fault-hang":

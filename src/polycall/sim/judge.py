@@ -1,4 +1,4 @@
-"""What a simulated vendor says of a recorded request on some day: taken, or refused and why.
+"""The verdict of a simulated vendor on a recorded request on some day: taken, or refused and why.
 
 State that the real vendor made (signatures, encrypted reasoning, stored responses, containers) is
 taken on trust, since only that vendor could check it.
@@ -57,7 +57,7 @@ class Judge:
         self._rulebook = Rulebook(as_of)
 
     def refusal(self, request: RecordedRequest) -> Refusal | None:
-        """What the vendor refuses in it, or `None` if the vendor takes it.
+        """The vendor's refusal, or `None` if the vendor takes the request.
 
         Raises ValueError for a wire that no simulated vendor speaks.
         """

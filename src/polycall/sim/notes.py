@@ -1,4 +1,4 @@
-"""What stands in a conversation as the user's words and is none: how background tasks ended."""
+"""Notes that stand among the user's messages but come from nobody: ends of background tasks."""
 
 from __future__ import annotations
 

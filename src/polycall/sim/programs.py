@@ -23,7 +23,7 @@ _QUIET_ROUNDS = 20
 
 
 class ProgramRunner:
-    """What a vendor keeps of programs.
+    """A vendor's programs and containers.
 
     `wait_s` is how long a call of a program waits for its result, `idle_s` how long a container
     lives after its last use.
@@ -127,7 +127,7 @@ class _Run:
         self._made = 0
 
     async def call(self, name: str, /, **arguments: Any) -> str:
-        """What a program awaits to call a tool; its result is the text that the client sent."""
+        """The function that a program awaits to call a tool; its result is the client's text."""
         if name not in self._offer.names:
             raise NameError(f"name {name!r} is not defined")
         nonce = signing.digest("call", self._program_id).hex()[:12]
@@ -139,7 +139,7 @@ class _Run:
         return await future
 
     def show(self, *values: object, end: str = "\n") -> None:
-        """What a program prints with."""
+        """The function that a program prints with."""
         print(*values, end=end, file=self.output)
 
     async def settle(self, task: asyncio.Future[None]) -> None:

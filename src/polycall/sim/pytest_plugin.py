@@ -61,7 +61,7 @@ class SimulatedVendor:
         self._simulation.script(self.vendor, model, turns, reasons=reasons, calls_tools=calls_tools)
 
     def remaining(self, model: str) -> int:
-        """How many turns of a script were not asked for yet."""
+        """The number of turns of a script that are left."""
         return self._simulation.remaining(self.vendor, model)
 
 

@@ -123,7 +123,7 @@ _FINDING = frozenset({"search", "find", "lookup"})
 def _found_or_finding(
     prompt: Prompt, text: str, made: list[Called], results: list[Returned]
 ) -> list[Call]:
-    """Where no tool fits the words: look for one, or take the best of those that were found."""
+    """A search where no tool fits the words, or calls of the best of those that were found."""
     finders = [tool for tool in prompt.offered if _finds_tools(tool)]
     if not finders or prompt.choice == "none":
         return []
@@ -245,7 +245,7 @@ def plan(prompt: Prompt, text: str, tools: list[ToolSpec] | None = None) -> list
 
 
 def score(tool: ToolSpec, text: str) -> int:
-    """How many words and concepts a tool shares with a text, those of its name threefold."""
+    """The number of words and concepts that tool and text share, those of its name threefold."""
     words = set(vocabulary.words_of(text)) - vocabulary.EMPTY_WORDS
     concepts = set(vocabulary.concepts_of(text))
     spaced = " ".join(vocabulary.words_of(tool.name))
@@ -271,7 +271,7 @@ def _parameter_words(schema: JSON) -> str:
 
 
 def _position(tool: ToolSpec, text: str) -> int:
-    """Where the text first names what the tool's name names."""
+    """The place where the text first names what the tool's name names."""
     low = text.lower()
     spots = [
         spot

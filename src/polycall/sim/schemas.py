@@ -1,4 +1,4 @@
-"""What vendors say of JSON Schemas: which they take, which of them in strict mode.
+"""The vendors' rules for JSON Schemas: which they take, and which of them in strict mode.
 
 Each function gives the vendor's complaint, or `None`.
 """

@@ -1,4 +1,4 @@
-"""What a simulated model is asked and what it answers, in no vendor's words.
+"""The requests and answers of a simulated model, independent of the vendor.
 
 A `Prompt` is a request after its vendor has checked it; a `Turn` is what the model says to it,
 written by a test (`Simulation.script`) or by the rules.
@@ -51,7 +51,7 @@ class Call(Struct, frozen=True):
 
 
 class CallTool(Protocol):
-    """What a program awaits to call a tool; gives the text that the client sent as its result."""
+    """The function that a program awaits to call a tool; gives the client's text as its result."""
 
     def __call__(self, name: str, /, **arguments: object) -> Awaitable[str]: ...
 
@@ -151,7 +151,7 @@ Entry: TypeAlias = Said | Called | Returned
 
 
 class Programs(Struct):
-    """What a checked request says of programs that the vendor runs.
+    """The programs that a checked request lets the vendor run.
 
     `names` are the tools that programs may call, `code_only` those that nobody else may.  `pending`
     is the program that waits for results: `results` are all that it got, `answered_now` the calls
@@ -231,7 +231,7 @@ class Prompt(Struct):
         return [tool for tool in self.tools if tool.name in self.allowed]
 
     def since_user(self) -> list[Entry]:
-        """What came after the user's last words."""
+        """The entries after the user's last words."""
         for position in range(len(self.entries) - 1, -1, -1):
             entry = self.entries[position]
             if isinstance(entry, Said) and entry.role == "user":
@@ -260,7 +260,7 @@ class Tally(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """How a program ended: what it printed, and its error if it had one."""
+    """The end of a program: its output, and its error if it had one."""
 
     stdout: str
     stderr: str = ""
@@ -323,7 +323,7 @@ class Refused(Exception):  # noqa: N818  # an answer, and not a failure of the s
 
 
 class ModelSpec(Struct, frozen=True):
-    """What a vendor knows of one model.
+    """A vendor's facts about one model.
 
     `reasons`: `always` unless switched off, `asked` when the request says so, or `never`.  Without
     `calls_tools` it takes neither tools nor what became of them.  `is_real` marks a model of the

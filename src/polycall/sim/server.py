@@ -158,7 +158,7 @@ class Simulation:
 
     @property
     def received(self) -> int:
-        """How many requests came so far, those included that are no longer in `requests`."""
+        """The number of requests so far, with those that are no longer in `requests`."""
         return self._app.received
 
     def since(self, received: int) -> list[Recorded]:
@@ -173,7 +173,7 @@ class Simulation:
 
     @property
     def programs(self) -> ProgramRunner:
-        """What is kept of programs; how long they and their containers wait can be set."""
+        """The programs and their containers, whose times to wait can be set."""
         return self._app.programs
 
     def script(
@@ -206,7 +206,7 @@ class Simulation:
         self._app.scripts[(vendor, model)] = Script(deque(turns), spec, decide)
 
     def remaining(self, vendor: str, model: str) -> int:
-        """How many turns of a script were not asked for yet."""
+        """The number of turns of a script that are left."""
         return len(self._app.scripts[(vendor, model)].turns)
 
     def start(self) -> None:

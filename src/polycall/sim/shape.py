@@ -1,4 +1,4 @@
-"""What a vendor's request must look like, as data: fields, types, bounds.
+"""The shape of a vendor's requests as data: fields, types, bounds.
 
 A `Kind` reads one value and raises `ShapeError`, which says what is wrong and where; each vendor
 puts that into its own words.  Inside of another kind, an object is written as the dict of its

@@ -1,4 +1,4 @@
-"""What requests must look like, read from the files in `shapes`: tables of shapes with names.
+"""The shapes of requests, read from the files in `shapes`: tables of named shapes.
 
 | a shape | is |
 |---|---|

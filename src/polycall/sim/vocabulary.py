@@ -14,7 +14,7 @@ from msgspec import Struct, convert
 
 
 class _Words(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `vocabulary.toml` has."""
+    """The tables of `vocabulary.toml`."""
 
     empty: frozenset[str]
     parameters: dict[str, frozenset[str]]
@@ -58,7 +58,7 @@ def concepts_of(text: str) -> dict[str, int]:
 
 
 def find(name: str, text: str, start: int = 0) -> int:
-    """Where a word stands in a lower-case text, or -1."""
+    """The place of a word in a lower-case text, or -1."""
     if is_korean(name):
         return text.find(name, start)
     match = re.compile(rf"(?<![a-z]){re.escape(name)}(?![a-z])").search(text, start)

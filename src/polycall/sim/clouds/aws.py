@@ -30,7 +30,7 @@ def refuse(kind: str, message: str, status: int = 403) -> Refused:
 
 
 class SignedRequest:
-    """What a signature covers, as it came."""
+    """The signed parts of a request, as they came."""
 
     def __init__(
         self, method: str, raw_path: str, query: str, headers: Mapping[str, str], body: bytes

@@ -87,7 +87,7 @@ class CloudDoor:
     def _vectors(
         self, scope: Message, raw_path: str, headers: dict[str, str], body: bytes
     ) -> tuple[dict[str, Any], int] | None:
-        """What a model of Bedrock's for vectors answers; `None` for any other request."""
+        """The answer of one of Bedrock's models for vectors; `None` for any other request."""
         match = _INVOKE.fullmatch(unquote(raw_path))
         if match is None or match[2] != "invoke":
             return None
@@ -178,7 +178,7 @@ def _invoked(body: bytes, model: str, *, stream: bool) -> dict[str, Any]:
 
 
 class _Answer:
-    """What goes back: the vendor's answer, by the cloud's clock and in its frames."""
+    """The answer to send: the vendor's, by the cloud's clock and in its frames."""
 
     def __init__(
         self, send: Send, state: CloudState, *, is_framed: bool, is_count: bool = False

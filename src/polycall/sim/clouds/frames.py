@@ -36,7 +36,7 @@ def event(kind: str, payload: bytes) -> bytes:
 
 
 def exception(kind: str, payload: bytes) -> bytes:
-    """What ends a stream early."""
+    """The frame that ends a stream early."""
     headers = [
         (":exception-type", kind),
         (":content-type", "application/json"),

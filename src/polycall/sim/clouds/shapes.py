@@ -1,4 +1,4 @@
-"""What a Converse request must look like: AWS's service model, and its words for what is wrong.
+"""The shape of a Converse request: AWS's service model, and its words for mistakes.
 
 The model is a file of structures, `shapes/bedrock_converse.toml`.  A field is a structure, a
 scalar, a list of either (`Block[]`) or a choice of strings; `text` is a string that is not empty,
@@ -18,7 +18,7 @@ _PATTERNS = {"name": r"[a-zA-Z0-9_-]{1,64}", "id": r"[a-zA-Z0-9_.:-]{1,64}"}
 
 
 def problem(value: Any, shape: Any = "Request", path: str = "") -> str:
-    """What is wrong with a value, or nothing."""
+    """The problem of a value; empty where it has none."""
     if isinstance(shape, list):
         choices = tuple(cast("list[str]", shape))
         return "" if value in choices else f"{path}: {value!r} is not one of {choices!r}"

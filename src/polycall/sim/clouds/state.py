@@ -1,4 +1,4 @@
-"""What the simulated clouds know: keys, tokens, how their clocks go, which region is out."""
+"""The state of the simulated clouds: keys, tokens, clocks, and regions that are out."""
 
 from __future__ import annotations
 

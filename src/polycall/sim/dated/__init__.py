@@ -1,4 +1,4 @@
-"""What each vendor refuses, from which day on, for which models: data, and what reads it.
+"""The refusals of each vendor, from which day on and for which models: data, and its reader.
 
 The rules are written from the vendors' pages and from recorded refusals, each with its source.
 They are independent of what the library sends: `polycall.sim` reads nothing of the library's own

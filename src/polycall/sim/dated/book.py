@@ -83,7 +83,7 @@ class Rule(Struct, frozen=True, dict=True):
 
 
 class Cache(Struct, frozen=True, forbid_unknown_fields=True):
-    """How large a prompt of these models must be to be cached."""
+    """The size from which a prompt of these models is cached."""
 
     models: list[str]
     tokens_min: int
@@ -91,7 +91,7 @@ class Cache(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Refusal(Struct, frozen=True):
-    """What a vendor answers: its status, its words, and the rule's id and source."""
+    """A vendor's refusal: its status, its words, and the rule's id and source."""
 
     status: int
     message: str

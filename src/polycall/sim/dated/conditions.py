@@ -65,7 +65,7 @@ def _walk(value: Any, steps: list[str], trail: tuple[str, ...]) -> Iterator[tupl
 
 
 def match(document: Any, conditions: Mapping[str, Any]) -> Found | None:
-    """What was found if every condition holds, `None` if one does not.
+    """The finding where every condition holds; `None` if one does not.
 
     `value`, `path`, `count` and `length` are of the last condition that found a value.
     """

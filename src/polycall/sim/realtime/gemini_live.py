@@ -26,7 +26,7 @@ _RESULT = _SHAPES.names("gemini_result")
 
 @dataclass(frozen=True)
 class GeminiRules:
-    """What a model allows.  `behavior`: how functions are declared where nothing is said."""
+    """The rules of a model.  `behavior`: how functions are declared by default."""
 
     behavior: str = "NON_BLOCKING"
     may_block: bool = True
@@ -61,7 +61,7 @@ def camel(value: Any, *, keeps: bool = False) -> Any:
 
 @dataclass
 class _Handles:
-    """What later connections may continue from: over all sessions of a script."""
+    """The handles that later connections may resume from, over all sessions of a script."""
 
     known: dict[str, int] = field(default_factory=dict[str, int])
 

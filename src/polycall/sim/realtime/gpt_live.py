@@ -224,7 +224,7 @@ class GPTLiveSession(VoiceSession):
                 await self.event("session.usage.updated", usage=self.usage())
 
     def usage(self) -> JSON:
-        """What was used since the session began."""
+        """The usage since the session began."""
         usage: JSON = {"seconds": float(self.seconds)}
         self.record.usage = [each for each in self.record.usage if each[0] != self.number]
         self.record.usage.append((self.number, usage))

@@ -1,4 +1,4 @@
-"""What a simulated voice saw and did, for tests: frames with their times, and what it counted."""
+"""The record of a simulated voice, for tests: frames with their times, and its counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a simulated voice hears and says, and how it fails."""
+"""The script of a simulated voice: its inputs, its answers, and its failures."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ class VoiceScript:
         return cls(deque(turns), deque(heard), plan)
 
     def next_turn(self) -> Turn:
-        """What is answered now."""
+        """The next turn to answer with."""
         return self.turns.popleft() if self.turns else Turn("Yes.")
 
     def next_heard(self) -> str:
-        """What the caller is taken to have said."""
+        """The caller's next words, as the voice takes them."""
         return self.heard.popleft() if self.heard else "Something."

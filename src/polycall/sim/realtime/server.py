@@ -83,7 +83,7 @@ class VoiceSimulation:
         heard: Iterable[str] = (),
         faults: str | VoiceFaults | None = None,
     ) -> VoiceScript:
-        """What a model says from now on, in all its sessions together."""
+        """Set the words of a model from now on, in all its sessions together."""
         made = self._scripts[model] = VoiceScript.of(turns, heard=heard, faults=faults)
         return made
 

@@ -1,4 +1,4 @@
-"""What sessions of all simulated voices share: reading, sending, tasks, faults."""
+"""The common part of the sessions of simulated voices: reading, sending, tasks, faults."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ SILENCE_MS = 500.0
 
 @dataclass(frozen=True)
 class SoundFormat:
-    """How sound is written: its kind, and samples a second."""
+    """The form of sound: its kind, and samples a second."""
 
     kind: str = "audio/pcm"
     rate: int = 24000

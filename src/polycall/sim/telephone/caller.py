@@ -26,7 +26,7 @@ _FIRST_MS = 102
 
 @dataclass
 class LineFaults:
-    """What a bad network does; the same each time for the same seed.
+    """The faults of a bad network; the same each time for the same seed.
 
     `loss` is the share of the caller's packets that are lost; `jitter_ms` how late a frame may be,
     each way; `latency_ms` how late every frame is.
@@ -40,7 +40,7 @@ class LineFaults:
 
 @dataclass
 class PhoneRecord:
-    """What came of a call.
+    """The record of a call.
 
     `status` is that of the POST, and `refused` that of a refused WebSocket; `cleared` has, for each
     `clear`, its moment and the milliseconds that were heard since the one before; `marks` the

@@ -1,4 +1,4 @@
-"""What Twilio sends and how it signs, written from its pages and not from our own telephone.
+"""Twilio's frames and signatures, written from its pages and not from our own telephone.
 
 Sources, read on 2026-11-29: twilio.com/docs/voice/media-streams/websocket-messages and
 twilio.com/docs/usage/security (the signature).

@@ -1,4 +1,4 @@
-"""How a simulated caller reaches a telephone: by HTTP and WebSocket, as Twilio does."""
+"""The line of a simulated caller to a telephone: by HTTP and WebSocket, as Twilio does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LineRefusedError(Exception):
 
 
 class Line(Protocol):
-    """What connects a caller with a telephone."""
+    """A line that connects a caller with a telephone."""
 
     async def post(
         self, url: str, form: dict[str, str], headers: dict[str, str]

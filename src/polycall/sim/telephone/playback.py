@@ -1,4 +1,4 @@
-"""What a simulated caller hears: sound end to end, marks that come back, `clear`."""
+"""The sound for a simulated caller: end to end, with marks that come back, and `clear`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Playback:
         self._end_s += len(data) / _BYTES_PER_MS / 1000
 
     def heard_ms(self) -> float:
-        """How much was heard since the last `clear`, or the beginning."""
+        """The milliseconds heard since the last `clear`, or the beginning."""
         return self._before_ms + (min(self._now_s(), self._end_s) - self._began_s) * 1000
 
     @property
@@ -83,7 +83,7 @@ class Playback:
         return heard_ms, marks
 
     def recording(self, began_s: float) -> bytes:
-        """What was heard since a moment, with silence where nothing was, as μ-law."""
+        """The sound heard since a moment, with silence in its gaps, as μ-law."""
         made = bytearray()
         for piece in self._pieces:
             place = int((piece.start_s - began_s) * 1000 * _BYTES_PER_MS)

@@ -28,7 +28,7 @@ _TAKEN = {
 
 @dataclass
 class RelayRecord:
-    """What came of a call: `heard` are the utterances as far as they were spoken."""
+    """The record of a call: `heard` are the utterances as far as they were spoken."""
 
     status: int = 0
     heard: list[str] = field(default_factory=list[str])

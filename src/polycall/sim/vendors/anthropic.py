@@ -196,7 +196,7 @@ def _betas(headers: Headers | None) -> frozenset[str]:
 
 
 def _transformations(prompt: Prompt) -> JSON:
-    """What was done to the request's thinking, for clients that asked for a report."""
+    """The changes to the request's thinking, for clients that asked for a report."""
     if prompt.transformations is None:
         return {}
     return {"input_transformations": prompt.transformations}
@@ -259,7 +259,7 @@ def _usage(answer: Answer) -> JSON:
 
 
 def _managed(prompt: Prompt) -> JSON:
-    """What was edited of the context: nothing, where the request lets it be."""
+    """The edits of the context; empty where the request asks for none."""
     asked = prompt.body.get("context_management") is not None
     return {"context_management": {"applied_edits": []}} if asked else {}
 

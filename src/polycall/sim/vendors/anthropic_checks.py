@@ -1,4 +1,4 @@
-"""What Messages takes: the shape of the body and the rules of its fields."""
+"""The checks of Messages: the shape of the body and the rules of its fields."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ NAME = "code_execution"
 
 
 def offered(body: JSON) -> Programs | None:
-    """What the request lets programs do; `None` where it offers none."""
+    """The programs that the request allows; `None` where it allows none."""
     tools: list[JSON] = body.get("tools", [])
     kinds = [tool["type"] for tool in tools if tool.get("type") in KINDS]
     for index, tool in enumerate(tools):
@@ -180,7 +180,7 @@ def is_program(block: JSON) -> bool:
 
 
 def read_block(block: JSON, entries: list[Entry]) -> None:
-    """What the model has of a program: its code, and how it ended."""
+    """Read a program's code and its end into the entries."""
     if is_program(block):
         entries.append(Called(block["id"], NAME, block["input"]))
     elif block["type"] == "code_execution_tool_result":
@@ -218,7 +218,7 @@ def call_blocks(ran: Ran, kind: str) -> Iterator[JSON]:
 
 
 def ended_block(ran: Ran) -> JSON:
-    """How it ended."""
+    """The block with a program's end."""
     assert ran.outcome is not None
     return {
         "type": "code_execution_tool_result",
@@ -234,7 +234,7 @@ def ended_block(ran: Ran) -> JSON:
 
 
 def container_field(answer: Answer) -> JSON | None:
-    """Where it ran."""
+    """The field with a program's container."""
     if answer.container is None:
         return None
     expires = datetime.fromtimestamp(answer.container.expires_at, UTC)

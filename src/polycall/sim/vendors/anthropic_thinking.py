@@ -1,4 +1,4 @@
-"""What becomes of thinking blocks that come back: whether they are whole, readable, and in place.
+"""Checks of thinking blocks that come back: whether they are whole, readable, and in place.
 
 Three kinds of models.  Simulated ones (`sim-1`) are the strictest: a block is refused under another
 model and after any change of the messages before it.  Real ones drop what they cannot read.  Those
@@ -33,14 +33,14 @@ _KINDS = ("thinking", "redacted_thinking")
 
 
 class Thinking(Struct):
-    """What a check found: blocks that were dropped, and the last one that was kept."""
+    """The result of a check: blocks that were dropped, and the last one that was kept."""
 
     dropped: list[JSON] = []
     last: str = ""
 
 
 class _Check(Struct, frozen=True):
-    """What a check is about."""
+    """The subject of a check."""
 
     turns: Turns
     body: JSON
@@ -58,7 +58,7 @@ class _Block(Struct, frozen=True):
 
 
 def bound_to(body: JSON, turns: Turns) -> JSON:
-    """What a block made after these turns is bound to."""
+    """The digest that a block made after these turns is bound to."""
     return {
         "system": _digest([block["text"] for block in blocks_of(body.get("system"))]),
         "tools": _tools_digest(body, turns),
@@ -101,7 +101,7 @@ def _inner(block: JSON) -> list[JSON]:
 
 
 def identity(nonce: str, part: int) -> str:
-    """How a later block names this one."""
+    """The name by which a later block refers to this one."""
     return f"{nonce}:{part}"
 
 

@@ -62,7 +62,7 @@ def turns_of(messages: list[JSON]) -> Turns:
 
 
 def summed_up(blocks: list[JSON]) -> JSON | None:
-    """What the summary stands for that is all of these blocks; `None` where there is none."""
+    """The conversation behind the summary in all of these blocks; `None` without a summary."""
     if len(blocks) != 1 or blocks[0]["type"] != "compaction" or not blocks[0].get("signature"):
         return None
     token, text = blocks[0]["signature"], blocks[0].get("content") or ""
@@ -73,7 +73,7 @@ def summed_up(blocks: list[JSON]) -> JSON | None:
 
 
 def prefix_digest(turns: Turns) -> str:
-    """What a signature is bound to: all that was said before, however it was spelled."""
+    """The digest that a signature is bound to: all that was said before, however it was spelled."""
     digest = ""
     for role, blocks, _ in turns:
         if (summed := summed_up(blocks)) is not None:

@@ -1,4 +1,4 @@
-"""What the server asks of every vendor."""
+"""The interface of a vendor for the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Headers: TypeAlias = Mapping[str, str]
 
 
 class Route(Struct, frozen=True):
-    """What a path asks for.  Gemini's paths hold the model and whether to stream."""
+    """The meaning of a path.  Gemini's paths hold the model and whether to stream."""
 
     operation: Literal["generate", "count", "models", "model"]
     model: str = ""
@@ -35,7 +35,10 @@ class Vendor(ABC):
 
     @abstractmethod
     def route(self, method: str, path: str, query: Mapping[str, str]) -> Route:
-        """What a request below the vendor's prefix is; raises `Refused` for an unknown path."""
+        """The route of a request below the vendor's prefix.
+
+        Raises `Refused` for an unknown path.
+        """
 
     def check_key(self, headers: Headers, query: Mapping[str, str]) -> None:
         """Raise `Refused` where the key is missing or not valid; here none is asked for."""

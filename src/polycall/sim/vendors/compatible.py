@@ -130,7 +130,7 @@ class Compatible(openai_chat.OpenAIChat):
         return _refuse(f"model '{name}' not found", status=404, kind="NotFoundError")
 
     def retired_model(self, name: str) -> Refused:
-        """As a name that is not known."""
+        """Refuse as for an unknown name."""
         return self.unknown_model(name)
 
     def answer_headers(self, nonce: str) -> dict[str, str]:

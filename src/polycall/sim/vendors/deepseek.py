@@ -132,7 +132,7 @@ class DeepSeek(openai_chat.OpenAIChat):
         )
 
     def retired_model(self, name: str) -> Refused:
-        """As a name that is not known."""
+        """Refuse as for an unknown name."""
         return self.unknown_model(name)
 
     def answer_headers(self, nonce: str) -> dict[str, str]:

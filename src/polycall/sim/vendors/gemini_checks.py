@@ -1,4 +1,4 @@
-"""What generateContent takes: the shape of the body and the rules between its parts."""
+"""The checks of generateContent: the shape of the body and the rules between its parts."""
 
 from __future__ import annotations
 

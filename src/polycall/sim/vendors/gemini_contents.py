@@ -258,7 +258,7 @@ def _counts_differ(calls: int, responses: int) -> Refused:
 
 
 def signed_part(part: JSON) -> str:
-    """What a signature is bound to: the call, or the text, of its own part."""
+    """The text that a signature is bound to: the call, or the text, of its own part."""
     call = part.get("functionCall")
     if call is None:
         return "text:" + part.get("text", "")

@@ -65,7 +65,7 @@ class Interactions(Gemini):
         raise refuse("The requested URL was not found on this server.", status=404)
 
     def look_up(self, method: str, path: str) -> JSON | None:
-        """What is kept under a path below `/interactions/`; `None` where the path is no such."""
+        """The stored object of a path below `/interactions/`; `None` for any other path."""
         _, found, rest = path.partition("/interactions/")
         name, _, action = rest.partition("/")
         if not found or not name:
@@ -197,7 +197,7 @@ def _steps(given: Any) -> list[JSON]:
 
 
 def _entries(steps: list[JSON]) -> list[Entry]:
-    """What was said and done; raises for results of no call, and calls whose thought is lost.
+    """The entries of the steps; raises for results of no call, and calls whose thought is lost.
 
     Calls of other models have none, and Google's pages say nothing of them: they are taken.
     """
@@ -300,7 +300,7 @@ def _made(prompt: Prompt, answer: Answer) -> list[JSON]:
 
 
 def _pieces(step: JSON, seed: int) -> tuple[JSON, list[JSON]]:
-    """How a step begins, and its deltas."""
+    """The beginning of a step, and its deltas."""
     match step["type"]:
         case "thought":
             summaries = [

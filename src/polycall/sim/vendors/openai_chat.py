@@ -125,7 +125,7 @@ class OpenAIChat(Vendor):
         )
 
     def refuse_by(self, refusal: Refusal) -> Refused:
-        """By the rule's words."""
+        """Refuse with the rule's words."""
         return common.refuse_by(refusal)
 
     def answer_headers(self, nonce: str) -> dict[str, str]:

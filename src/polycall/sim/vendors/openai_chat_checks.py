@@ -1,4 +1,4 @@
-"""What Chat Completions takes: the shape of the body and the rules between its fields."""
+"""The checks of Chat Completions: the shape of the body and the rules between its fields."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def check_rules(body: JSON, model: ModelSpec) -> Prompt:
 
 
 def read_answers(body: JSON, prompt: Prompt) -> None:
-    """How many answers are asked for, and in which form."""
+    """Read the number of answers, and their form."""
     count = body.get("n")
     prompt.choices = count if isinstance(count, int) else 1
     prompt.logprobs = (body.get("top_logprobs") or 0) if body.get("logprobs") is True else None

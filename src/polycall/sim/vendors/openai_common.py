@@ -1,4 +1,4 @@
-"""What Chat Completions and Responses share: errors, keys, models, tools and schemas."""
+"""The common part of Chat Completions and Responses: errors, keys, models, tools and schemas."""
 
 from __future__ import annotations
 

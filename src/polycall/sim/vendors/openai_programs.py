@@ -19,7 +19,7 @@ _NAME = "program"
 
 
 def offered(body: JSON) -> Programs | None:
-    """What the request lets programs do; `None` where it offers none."""
+    """The programs that the request allows; `None` where it allows none."""
     tools = list_in(body, "tools")
     has_programs = any(tool["type"] == TYPE for tool in tools)
     names: list[str] = []
@@ -141,7 +141,7 @@ def _program_of(item: JSON) -> str:
 
 
 def fingerprint(call_id: str, code: str) -> str:
-    """What must come back with a program, unchanged."""
+    """The fingerprint that must come back with a program, unchanged."""
     return signing.issue("openai-program", {"scope": "openai-program"}, call_id, code)
 
 
@@ -173,7 +173,7 @@ def call_items(ran: Ran) -> list[JSON]:
 
 
 def ended_item(ran: Ran) -> JSON:
-    """How it ended."""
+    """The item with a program's end."""
     assert ran.outcome is not None
     return {
         "type": "program_output",

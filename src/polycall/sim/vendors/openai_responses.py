@@ -40,7 +40,7 @@ class OpenAIResponses(openai_chat.OpenAIChat):
         return openai_chat.route(method, path, {"/responses"})
 
     def look_up(self, method: str, path: str) -> JSON | None:
-        """What is kept under a path below `/responses/`; `None` where the path is no such."""
+        """The stored object of a path below `/responses/`; `None` for any other path."""
         name, _, action = path.removeprefix("/responses/").partition("/")
         if not path.startswith("/responses/") or not name.startswith("resp_"):
             return None
@@ -159,7 +159,7 @@ class OpenAIResponses(openai_chat.OpenAIChat):
         )
 
     def retired_model(self, name: str) -> Refused:
-        """As a name that is not known."""
+        """Refuse as for an unknown name."""
         return self.unknown_model(name)
 
 

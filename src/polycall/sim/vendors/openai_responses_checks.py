@@ -1,4 +1,4 @@
-"""What Responses takes: the shape of the body and the rules between its items."""
+"""The checks of Responses: the shape of the body and the rules between its items."""
 
 from __future__ import annotations
 

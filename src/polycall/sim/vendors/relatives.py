@@ -74,7 +74,7 @@ class Relative(OpenAIChat):
         return common.refuse(f"The model {name!r} does not exist.", status=404, code="not_found")
 
     def retired_model(self, name: str) -> Refused:
-        """As a name that is not known."""
+        """Refuse as for an unknown name."""
         return self.unknown_model(name)
 
     def render_body(self, prompt: Prompt, answer: Answer) -> JSON:
