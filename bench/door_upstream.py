@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import gzip
+import functools
 import hashlib
 import json
 import socket
 import threading
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -17,7 +18,6 @@ from bench.socket_doors import VOICES
 Answer = bytes | Callable[[bytes], bytes]  # or what makes it of a request's body
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 EVENTS = CHUNKED.replace(b"OK\r\n", b"OK\r\ncontent-type: text/event-stream\r\n")
-BOMB = gzip.compress(b" " * 300_000_000, 9)
 _WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
@@ -29,6 +29,23 @@ GZIP = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n
 def chunk(data: bytes) -> bytes:
     """A chunk of a body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def bomb(kind: str = "gzip") -> bytes:
+    """300 MB of spaces in a few hundred kB, by gzip or deflate: one block again and again."""
+    piece, times = b" " * 1_000_000, 300
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    block = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)
+    packed = block * times + b"\x03\x00"  # and a last block with nothing in it
+    if kind == "deflate":
+        check = functools.reduce(lambda check, _: zlib.adler32(piece, check), range(times), 1)
+        return b"\x78\xda" + packed + check.to_bytes(4, "big")
+    check = functools.reduce(lambda check, _: zlib.crc32(piece, check), range(times), 0)
+    ends = check.to_bytes(4, "little") + (len(piece) * times).to_bytes(4, "little")
+    return b"\x1f\x8b\x08" + bytes(5) + b"\x02\xff" + packed + ends
+
+
+BOMB = bomb()
 
 
 def _event(text: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import mcp_types as types
 import pytest
+from bench.door_upstream import BOMB
 from mcp.client import stdio as mcp_stdio
 from mcp.client.streamable_http import StreamableHTTPTransport
 from mcp.shared import jsonrpc_dispatcher
@@ -29,7 +29,6 @@ JSON_KIND = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 PIECE = b"10000\r\n" + b"a" * 65536 + b"\r\n"
-BOMB = gzip.compress(b" " * 300_000_000, 9)
 HOSTILE: dict[str, tuple[bytes, bytes]] = {
     "an endless JSON body": (JSON_KIND + CHUNKED + b'1\r\n"\r\n', PIECE),
     "an endless body of no kind": (b"HTTP/1.1 200 OK\r\n" + CHUNKED, PIECE),

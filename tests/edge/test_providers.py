@@ -9,13 +9,13 @@ import socket
 import threading
 import time
 import tracemalloc
-import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.door_upstream import BOMB, bomb
 
 from polycall.config import parse_config
 from polycall.errors import PolycallError, ProtocolError, UpstreamConnectionError
@@ -77,10 +77,8 @@ def endless(first: bytes, piece: bytes) -> Script:
     return script
 
 
-BOMB = gzip.compress(b"\0" * 300_000_000, 9)
 GZIP = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n"
-DEFLATED = zlib.compress(b"\0" * 300_000_000, 9)
-TWICE = zlib.compressobj(9, wbits=31)
+DEFLATED = bomb("deflate")
 HOSTILE: dict[str, tuple[bytes, bytes]] = {
     "endless headers": (b"HTTP/1.1 200 OK\r\n", b"".join(b"x%d: y\r\n" % n for n in range(999))),
     "one endless header": (b"HTTP/1.1 200 OK\r\nx: ", b"a" * 65536),
