@@ -1,17 +1,20 @@
 """One agent: what it asks, what its run holds, and how it ends."""
 
+# pyright: basic
+
 from __future__ import annotations
 
 import dataclasses
+from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from polycall import Client
-from polycall.agents import Agent, AgentContext, AgentEvent, History, OutputError
+from polycall.agents import Agent, AgentContext, AgentEvent, Guarded, History, OutputError, Run
 from polycall.errors import RequestError
 from polycall.ir import Message, ResponseFormat, Text, ToolCall, ToolResult, Usage
 from polycall.loop import CallEnd, Limits, ModelEvent, RunEnd
@@ -157,6 +160,44 @@ async def test_an_answer_that_never_fits_ends_the_run() -> None:
         _ = run.output
 
 
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        (int | None, '{"result": null}'),
+        (type(None), '{"result": null}'),
+        (Annotated[date | None, Field(description="if known")], '{"result":null}'),
+        (Literal["a", None], '{"result": null}'),
+        ({"type": ["string", "null"]}, '{"result": null}'),
+    ],
+)
+async def test_nothing_is_an_answer_where_the_type_has_it(kind: Any, answer: str) -> None:
+    agent = Agent("test/m", name="boss", output=kind, client=ScriptedModel(["[]", answer]))
+    run = await agent.run("when?")
+    assert (run.output, run.has_output, run.reason, run.problem) == (None, True, "finished", "")
+
+    checked: list[Any] = []
+
+    def look(run: Run[Any]) -> None:
+        checked.append(run.output)
+
+    seen = Guarded(agent.changed(client=ScriptedModel([answer])), outputs=[look])
+    assert ((await seen.run("when?")).output, checked) == (None, [None])
+
+    inner = agent.changed(client=ScriptedModel([answer]))
+    call = ToolCall("c1", "boss", '{"task":"when?"}')
+    outer = Agent("test/m", tools=[inner], client=ScriptedModel([call, "unknown"]))
+    (result,) = (await outer.run("when?")).steps[0].results
+    assert (result.text, result.is_error) == ("null", False)
+
+
+async def test_a_run_that_ends_otherwise_has_no_output_of_such_a_type() -> None:
+    agent = Agent("test/m", output=int | None, client=ScriptedModel(["[]"]), output_attempts=1)
+    run = await agent.run("when?")
+    assert (run.reason, run.has_output) == ("output", False)
+    with pytest.raises(OutputError, match="the run ended by 'output' without an output"):
+        _ = run.output
+
+
 async def test_a_limit_is_a_result() -> None:
     model = FunctionModel(lambda r: ToolCall(f"c{len(r.messages)}", "add", '{"a":1,"b":1}'))
     agent = Agent("test/m", tools=[add], client=model, limits=Limits(steps=2))
@@ -275,7 +316,7 @@ async def test_a_prompt_may_be_messages() -> None:
 
 def test_what_cannot_be_is_refused_at_once() -> None:
     with pytest.raises(RequestError, match="calling is 'direct', 'code' or 'auto'"):
-        Agent("test/m", calling="magic")
+        Agent("test/m", calling="magic")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def test_a_cost_bound_counts() -> None:

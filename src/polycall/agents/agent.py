@@ -452,7 +452,7 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
         run = events.run
         if run.reason == "paused":
             raise Suspended
-        if run.value is None:
+        if not run.has_output:
             raise ToolError(f"{self.name!r} ended by {run.reason!r} without an answer: {run.text}")
         return run.value
 

@@ -166,7 +166,7 @@ async def _reason(check: OutputCheck, run: Run[Any]) -> str | None:
     try:
         return await _said(check(run))
     except OutputError:
-        if run.value is not None:
+        if run.has_output:
             raise
         return f"the run ended by {run.reason!r}, and the check needs its output"
 

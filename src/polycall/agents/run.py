@@ -127,11 +127,16 @@ class Run(Generic[OutputT]):
             raise OutputError(
                 f"the {stopped.stage} was stopped by {stopped.guard!r}: {stopped.reason}"
             )
-        if self.value is None:
+        if not self.has_output:
             fit = "its last answer did not fit:\n" if self.reason == "output" else ""
             why = f"; {fit}{self.problem}" if self.problem else ""
             raise OutputError(f"the run ended by {self.reason!r} without an output{why}")
-        return self.value
+        return self.value  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is an output, which may be `None` where the agent's type has it."""
+        return self.value is not None or self.reason == "finished"
 
     @property
     def text(self) -> str:

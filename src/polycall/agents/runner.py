@@ -456,6 +456,7 @@ class AgentRunner(Generic[OutputT]):
 
     def _run(self, end: RunEnd, frames: list[Frame]) -> Run[OutputT]:
         state = self.state
+        has_output = self._value is not None or end.reason == "finished"
         return Run(
             reason=end.reason,
             steps=end.steps,
@@ -477,7 +478,7 @@ class AgentRunner(Generic[OutputT]):
             prefix_warnings=[*self._shortening.warnings, *self._prefix.warnings],
             last_request=self._last_request,
             value=self._value,
-            problem=(self._problem or self._why(end)) if self._value is None else "",
+            problem="" if has_output else self._problem or self._why(end),
         )
 
 

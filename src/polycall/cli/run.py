@@ -91,7 +91,8 @@ def _message(options: argparse.Namespace, words: str | None) -> Message:
 
 
 def _as_json(made: Run[Any], conversation: Conversation) -> dict[str, Any]:
-    output = {} if made.value is None or made.value == made.text else {"output": plain(made.value)}
+    is_typed = made.has_output and made.value != made.text
+    output = {"output": plain(made.value)} if is_typed else {}
     return {
         "reason": made.reason,
         "text": made.text,
