@@ -1,7 +1,8 @@
 """Doors of the gateway that are fields of a provider's answer, whole or streamed, on each wire.
 
-Each field that the gateway reads is once a long text, once many small values, and where it is JSON
-in a text once a text of small values.  Each answer comes to its end.
+Each field that the gateway reads is once a long text, narrow and wide, once many small values, and
+where it is JSON in a text once a text of small values.  Lists have many things in them, streams
+many events.  Each answer comes to its end.
 """
 
 from __future__ import annotations
@@ -9,250 +10,49 @@ from __future__ import annotations
 import base64
 import copy
 import json
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
+from bench.answer_wires import ERRORS, WIRES, Wire
 from polycall._support import event_stream
 
 WHOLE_BYTES, EVENT_BYTES = 20_000_000, 12_000_000  # below what is read
+THINGS, EVENTS = 30_000, 100_000  # in a list, in a stream
 _HERE = "huge value"
 _HEAD = b"HTTP/1.1 %d OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n%b"
+# Places that have a text, JSON in a text, or an object of the model's.
+_TEXTS = ("text", "content", "thinking", "delta", "signature")
+_INNER = ("arguments", "partial_json", "5.delta", "toolUse.input")
 
 
 class AnswerDoor(NamedTuple):
     """What is asked of which path of the gateway, and how the provider answers it."""
 
     name: str
+    provider: str
     path: str
     body: dict[str, Any]
     answer: Callable[[], bytes]
 
 
-class _Wire(NamedTuple):
-    path: str
-    whole: dict[str, Any]
-    events: list[dict[str, Any]]  # their names are their types
-    fields: list[str]  # places in the whole answer, by dots
-    streamed: list[str]  # the number of an event before them
-    names_events: bool = False
-    body: Mapping[str, Any] = MappingProxyType({})
-
-
-_MESSAGES = [{"role": "user", "content": "x"}]
-_CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-_CHAT_USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-_CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-_INPUT_USAGE = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
-_TEXT_ITEM: dict[str, Any] = {
-    "id": "msg_1",
-    "type": "message",
-    "role": "assistant",
-    "status": "completed",
-    "content": [{"type": "output_text", "text": "x", "annotations": []}],
-}
-_CALL_ITEM = {
-    "id": "fc_1",
-    "type": "function_call",
-    "call_id": "c1",
-    "name": "f",
-    "arguments": "{}",
-    "status": "completed",
-}
-_RESPONSE: dict[str, Any] = {
-    "id": "resp_1",
-    "object": "response",
-    "created_at": 1,
-    "model": "m",
-    "status": "completed",
-    "error": None,
-    "incomplete_details": None,
-    "instructions": None,
-    "metadata": {},
-    "output": [_TEXT_ITEM, _CALL_ITEM],
-    "usage": _INPUT_USAGE,
-}
-_MESSAGE: dict[str, Any] = {
-    "id": "msg_1",
-    "type": "message",
-    "role": "assistant",
-    "model": "m",
-    "content": [
-        {"type": "text", "text": "x"},
-        {"type": "tool_use", "id": "t1", "name": "f", "input": {}},
-    ],
-    "stop_reason": "tool_use",
-    "stop_sequence": None,
-    "usage": {"input_tokens": 1, "output_tokens": 1},
-}
-_GEMINI: dict[str, Any] = {
-    "responseId": "r",
-    "modelVersion": "m",
-    "candidates": [
-        {
-            "content": {
-                "role": "model",
-                "parts": [{"text": "x"}, {"functionCall": {"name": "f", "args": {}}}],
-            },
-            "finishReason": "STOP",
-            "index": 0,
-        }
-    ],
-    "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2},
-}
-
-
-def _choice(**delta: Any) -> dict[str, Any]:
-    return {**_CHUNK, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-
-
-def _typed(kind: str, **fields: Any) -> dict[str, Any]:
-    return {"type": kind, **fields}
-
-
-WIRES: dict[str, _Wire] = {
-    "chat": _Wire(
-        "/v1/chat/completions",
-        {
-            **_CHUNK,
-            "object": "chat.completion",
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": "x", "tool_calls": [_CALL]},
-                    "finish_reason": "tool_calls",
-                }
-            ],
-            "usage": _CHAT_USAGE,
-        },
-        [
-            _choice(role="assistant", content="x"),
-            _choice(tool_calls=[{"index": 0, **_CALL}]),
-            {**_CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
-            {**_CHUNK, "choices": [], "usage": _CHAT_USAGE},
-        ],
-        [
-            *("id", "model", "created", "usage", "usage.prompt_tokens", "usage.other"),
-            *("usage.prompt_tokens_details", "choices", "choices.0.finish_reason"),
-            *("choices.0.message.content", "choices.0.message.reasoning_content"),
-            *("choices.0.message.tool_calls", "choices.0.message.tool_calls.0.id"),
-            "choices.0.message.tool_calls.0.function.name",
-            "choices.0.message.tool_calls.0.function.arguments",
-        ],
-        [
-            *("0.id", "0.model", "0.choices", "0.choices.0.delta.content"),
-            *("1.choices.0.delta.tool_calls", "1.choices.0.delta.tool_calls.0.id"),
-            *(f"1.choices.0.delta.tool_calls.0.function.{each}" for each in ("name", "arguments")),
-            *("2.choices.0.finish_reason", "3.usage", "3.usage.other", "3.error"),
-        ],
-        body={"messages": _MESSAGES, "stream_options": {"include_usage": True}},
+# A client's own ways to ask for what another wire has: whole, and streamed.
+_WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "invoke": (
+        "/model/{}/invoke",
+        "/model/{}/invoke-with-response-stream",
+        {**WIRES["anthropic"].body, "anthropic_version": "bedrock-2023-05-31"},
     ),
-    "anthropic": _Wire(
-        "/v1/messages",
-        _MESSAGE,
-        [
-            _typed("message_start", message={**_MESSAGE, "content": [], "stop_reason": None}),
-            _typed("content_block_start", index=0, content_block={"type": "text", "text": ""}),
-            _typed("content_block_delta", index=0, delta={"type": "text_delta", "text": "x"}),
-            _typed("content_block_stop", index=0),
-            _typed(
-                "content_block_start",
-                index=1,
-                content_block={"type": "tool_use", "id": "t1", "name": "f", "input": {}},
-            ),
-            _typed(
-                "content_block_delta",
-                index=1,
-                delta={"type": "input_json_delta", "partial_json": "{}"},
-            ),
-            _typed("content_block_stop", index=1),
-            _typed(
-                "message_delta",
-                delta={"stop_reason": "tool_use", "stop_sequence": None},
-                usage={"output_tokens": 1},
-            ),
-            _typed("message_stop"),
-        ],
-        [
-            *("id", "model", "stop_reason", "stop_sequence", "usage", "usage.input_tokens"),
-            *("usage.cache_creation", "usage.other", "content", "content.0.text", "content.1.id"),
-            *("content.1.name", "content.1.input"),
-        ],
-        [
-            *("0.message.id", "0.message.model", "0.message.usage", "0.message.usage.other"),
-            *("2.delta.text", "4.content_block.id", "4.content_block.input"),
-            *("5.delta.partial_json", "7.delta.stop_reason", "7.usage", "7.usage.other"),
-        ],
-        names_events=True,
-        body={"messages": _MESSAGES, "max_tokens": 9},
+    "prompt": ("/api/generate", "/api/generate", {"prompt": "x"}),
+    "array": (
+        WIRES["gemini"].path,
+        WIRES["gemini"].stream_path.partition("?")[0],
+        dict(WIRES["gemini"].body),
     ),
-    "responses": _Wire(
-        "/v1/responses",
-        _RESPONSE,
-        [
-            _typed("response.created", response={**_RESPONSE, "output": [], "usage": None}),
-            _typed(
-                "response.output_item.added", output_index=0, item={**_TEXT_ITEM, "content": []}
-            ),
-            _typed(
-                "response.output_text.delta",
-                output_index=0,
-                content_index=0,
-                item_id="msg_1",
-                delta="x",
-            ),
-            _typed("response.output_item.done", output_index=0, item=_TEXT_ITEM),
-            _typed(
-                "response.output_item.added", output_index=1, item={**_CALL_ITEM, "arguments": ""}
-            ),
-            _typed(
-                "response.function_call_arguments.delta",
-                output_index=1,
-                item_id="fc_1",
-                delta="{}",
-            ),
-            _typed("response.output_item.done", output_index=1, item=_CALL_ITEM),
-            _typed("response.completed", response=_RESPONSE),
-        ],
-        [
-            *("id", "model", "status", "created_at", "usage", "usage.input_tokens"),
-            *("usage.input_tokens_details", "usage.other", "incomplete_details", "error"),
-            *("instructions", "metadata", "output", "output.0.content.0.text", "output.0.id"),
-            *("output.1.call_id", "output.1.name", "output.1.arguments"),
-        ],
-        [
-            *("0.response.id", "0.response.model", "0.response.instructions", "2.delta"),
-            *("3.item.content.0.text", "4.item.call_id", "5.delta", "6.item.arguments"),
-            *("7.response.usage", "7.response.usage.other", "7.response.output"),
-            "7.response.instructions",
-        ],
-        names_events=True,
-        body={"input": "x", "store": False},
-    ),
-    "gemini": _Wire(
-        "/v1beta/models/{}",
-        _GEMINI,
-        [_GEMINI],
-        [
-            *("responseId", "modelVersion", "candidates", "candidates.0.finishReason"),
-            *("candidates.0.content.parts", "candidates.0.content.parts.0.text"),
-            *(f"candidates.0.content.parts.1.functionCall.{each}" for each in ("name", "args")),
-            *("candidates.0.content.parts.1.thoughtSignature", "usageMetadata"),
-            *("usageMetadata.promptTokenCount", "usageMetadata.promptTokensDetails"),
-        ],
-        [
-            *("0.responseId", "0.candidates", "0.candidates.0.content.parts.0.text"),
-            *("0.candidates.0.content.parts.1.functionCall.args", "0.usageMetadata"),
-        ],
-        body={"contents": [{"role": "user", "parts": [{"text": "x"}]}]},
-    ),
-}
-_INNER = ("arguments", "partial_json", "delta")  # JSON in a text
-_ERRORS: dict[str, Any] = {
-    "chat": {"error": {"message": "x", "type": "x", "param": "x", "code": "x"}},
-    "anthropic": {"type": "error", "error": {"type": "invalid_request_error", "message": "x"}},
-    "responses": {"error": {"message": "x", "type": "x", "param": "x", "code": "x"}},
-    "gemini": {"error": {"code": 400, "message": "x", "status": "x", "details": []}},
+    **{
+        name: (wire.path, wire.stream_path or wire.path, dict(wire.body))
+        for name, wire in WIRES.items()
+    },
 }
 
 
@@ -268,11 +68,24 @@ def _with(made: Any, field: str, value: bytes) -> bytes:
     return start.encode() + value + end.encode()
 
 
+def _text(size: int) -> bytes:
+    return b'"%b"' % (b"x" * size)
+
+
+def _wide_text(size: int) -> bytes:
+    """Each character of it takes four bytes, where it is read."""
+    return b'"%b\xf0\x9f\x98\x80"' % (b"x" * (size // 4))
+
+
 def _values(field: str, size: int) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    yield "a long text", lambda: b'"%b"' % (b"x" * size)
+    yield "a long text", lambda: _text(size)
+    if field.endswith(_TEXTS):
+        yield "a wide text", lambda: _wide_text(size)
+    else:
+        yield "values that fit", lambda: b"[%b1]" % (b"100001," * min(size // 7, 490_000))
     yield "small values", lambda: b"[%b1]" % (b"[]," * (size // 3))
     yield "many fields", lambda: b"{%b}" % b",".join(b'"%x":1' % n for n in range(size // 11))
-    if field.rpartition(".")[2] in _INNER:
+    if field.endswith(_INNER):
         yield "values in a text", lambda: b'"{\\"a\\":[%b1]}"' % (b"[]," * (size // 3))
         yield (
             "fields in a text",
@@ -280,23 +93,47 @@ def _values(field: str, size: int) -> Iterator[tuple[str, Callable[[], bytes]]]:
         )
 
 
-def _whole(status: int, body: bytes) -> bytes:
+def _many(thing: str, size: int) -> bytes:
+    """A list of things with so much text that all have this size."""
+    text = "x" * max(1, size // THINGS - len(thing))
+    return b"[%b]" % b",".join([(thing % text).encode()] * THINGS)
+
+
+def whole(status: int, body: bytes) -> bytes:
+    """An answer in one piece."""
     return _HEAD % (status, b"application/json", len(body), body)
 
 
-def _stream(wire: _Wire, number: int, changed: bytes) -> bytes:
+_KINDS = {
+    "lines": b"application/x-ndjson",
+    "messages": event_stream.CONTENT_TYPE.encode(),
+}
+
+
+def stream(wire: Wire, number: int, changed: bytes, times: int = 1) -> bytes:
+    """The answer with another event in this place, so many times."""
     frames: list[bytes] = []
     for place, event in enumerate(wire.events):
-        data = changed if place == number else json.dumps(event).encode()
-        name = b"event: %b\n" % event["type"].encode() if wire.names_events else b""
-        frames.append(b"%bdata: %b\n\n" % (name, data))
-    if not wire.names_events and "object" in wire.events[0]:
+        name = str(event.get("event_type") or event.get("type", ""))
+        is_changed = place == number
+        data = changed if is_changed else json.dumps(event).encode()
+        match wire.form:
+            case "lines":
+                frame = data + b"\n"
+            case "messages":
+                frame = event_stream.event(wire.names[place], data)
+            case "named events":
+                frame = b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+            case "events":
+                frame = b"data: %b\n\n" % data
+        frames.append(frame * times if is_changed else frame)
+    if wire is WIRES["chat"]:
         frames.append(b"data: [DONE]\n\n")
     body = b"".join(frames)
-    return _HEAD % (200, b"text/event-stream", len(body), body)
+    return _HEAD % (200, _KINDS.get(wire.form, b"text/event-stream"), len(body), body)
 
 
-def _framed(wire: _Wire, number: int, changed: bytes) -> bytes:
+def _framed(wire: Wire, number: int, changed: bytes) -> bytes:
     """The same as Bedrock wraps it."""
     data = [json.dumps(each).encode() for each in wire.events]
     data[number] = changed
@@ -305,64 +142,102 @@ def _framed(wire: _Wire, number: int, changed: bytes) -> bytes:
     return _HEAD % (200, event_stream.CONTENT_TYPE.encode(), len(body), body)
 
 
-def _framed_doors() -> Iterator[AnswerDoor]:
-    wire = WIRES["anthropic"]
+def _answers(wire: Wire, size: int) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Whole answers, by what is odd in them."""
+    for field in wire.fields:
+        for kind, make in _values(field, size):
+            yield (
+                f"{field}: {kind}",
+                lambda field=field, make=make: whole(200, _with(wire.whole, field, make())),
+            )
+    for field, things in wire.many.items():
+        for place, thing in enumerate(things):
+            yield (
+                f"{field}: many things {place}",
+                lambda field=field, thing=thing: whole(
+                    200, _with(wire.whole, field, _many(thing, size))
+                ),
+            )
+
+
+def _streams(
+    wire: Wire, size: int, made: Callable[..., bytes] = stream
+) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Streamed answers, by what is odd in them."""
     for field in wire.streamed:
         number, _, inside = field.partition(".")
-        for kind, make in _values(field, EVENT_BYTES):
+        for kind, make in _values(field, size):
 
             def answer(
                 number: int = int(number), inside: str = inside, make: Callable[[], bytes] = make
             ) -> bytes:
-                return _framed(wire, number, _with(wire.events[number], inside, make()))
+                return made(wire, number, _with(wire.events[number], inside, make()))
 
-            yield from _asked(f"framed stream, {field}: {kind}", "anthropic", answer, streams=True)
+            yield f"{field}: {kind}", answer
+    if made is not stream:
+        return
+    for number in wire.repeated:
+        data = json.dumps(wire.events[number]).encode()
+        yield f"{number}: many events", partial(stream, wire, number, data, EVENTS)
 
 
 def answer_doors() -> Iterator[AnswerDoor]:
     """All of them; `path` and `body` have `{}` where the model's name is due."""
     for name, wire in WIRES.items():
-        for streams in (False, True):
-            for field in wire.streamed if streams else wire.fields:
-                yield from _doors_of(name, wire, field, streams=streams)
-    yield from _framed_doors()
-    for name in WIRES:
-        for field in ("message", *({"chat": ("code", "param", "type")}.get(name, ()))):
+        other = "anthropic" if name == "chat" else "chat"
+        ways = {"passed": name, "translated": other}
+        for kind, answer in _answers(wire, WHOLE_BYTES):
+            yield from _asked(f"{name} answer, {kind}", name, answer, ways, streams=False)
+        for kind, answer in _streams(wire, EVENT_BYTES):
+            yield from _asked(f"{name} stream, {kind}", name, answer, ways, streams=True)
+        error, fields = ERRORS[name]
+        for field in fields:
             for kind, make in _values(field, 1_000_000):
-                error = _ERRORS[name]
-                yield from _asked(
-                    f"{name} error, {field}: {kind}",
-                    name,
-                    lambda error=error, field=field, make=make: _whole(
-                        400, _with(error, f"error.{field}", make())
-                    ),
-                    streams=False,
-                )
+                answer = partial(_refusal, error, field, make)
+                label = f"{name} error, {field}: {kind}"
+                yield from _asked(label, name, answer, ways, streams=False)
+    ways = {"passed": "anthropic", "translated": "chat"}
+    for kind, answer in _streams(WIRES["anthropic"], EVENT_BYTES, _framed):
+        yield from _asked(f"framed stream, {kind}", "framed", answer, ways, streams=True)
+    yield from _spoken_doors()
 
 
-def _doors_of(name: str, wire: _Wire, field: str, *, streams: bool) -> Iterator[AnswerDoor]:
-    for kind, make in _values(field, EVENT_BYTES if streams else WHOLE_BYTES):
+def _refusal(error: dict[str, Any], field: str, make: Callable[[], bytes]) -> bytes:
+    return whole(400, _with(error, field, make()))
 
-        def answer(make: Callable[[], bytes] = make) -> bytes:
-            if not streams:
-                return _whole(200, _with(wire.whole, field, make()))
-            number, _, inside = field.partition(".")
-            return _stream(wire, int(number), _with(wire.events[int(number)], inside, make()))
 
-        form = "stream" if streams else "answer"
-        yield from _asked(f"{name} {form}, {field}: {kind}", name, answer, streams=streams)
+# What of an answer of Anthropic's a client may read in its own way.
+_SAID = frozenset(
+    {
+        *("content.0.text", "content.1.input", "content.2.thinking", "content"),
+        *("2.delta.text", "5.delta.partial_json", "8.delta.thinking", "2", "5", "8"),
+    }
+)
+
+
+def _spoken_doors() -> Iterator[AnswerDoor]:
+    ways = {f"to {each}": each for each in _WAYS if each not in ("anthropic", "chat")}
+    wire = WIRES["anthropic"]
+    for form, found in (
+        ("answer", _answers(wire, WHOLE_BYTES)),
+        ("stream", _streams(wire, EVENT_BYTES)),
+    ):
+        for kind, answer in found:
+            field, _, what = kind.partition(": ")
+            if field in _SAID and what not in ("small values", "many fields"):
+                label = f"spoken {form}, {kind}"
+                streams = form == "stream"
+                yield from _asked(label, "anthropic", answer, ways, streams=streams)
 
 
 def _asked(
-    name: str, wire: str, answer: Callable[[], bytes], *, streams: bool
+    name: str, provider: str, answer: Callable[[], bytes], ways: dict[str, str], *, streams: bool
 ) -> Iterator[AnswerDoor]:
-    other = "anthropic" if wire == "chat" else "chat"
-    for kind, spoken in (("passed", wire), ("translated", other)):
-        path, body = WIRES[spoken].path, dict(WIRES[spoken].body)
-        if spoken == "gemini":
-            path += ":streamGenerateContent?alt=sse" if streams else ":generateContent"
-        else:
+    for kind, way in ways.items():
+        path, stream_path, body = _WAYS[way]
+        if "{}" not in path:
             body = {"model": "{}", **body, "stream": streams}
             if not streams:
                 body.pop("stream_options", None)
-        yield AnswerDoor(f"{name}, {kind}", path, body, answer)
+        where = stream_path if streams else path
+        yield AnswerDoor(f"{name}, {kind}", provider, where, body, answer)

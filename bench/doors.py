@@ -1,13 +1,13 @@
 """How much memory, and how long the loop's time, one request or provider can take of the gateway.
 
     python -m bench.doors                 # every door, one after the other
-    python -m bench.doors --only "one long text,a bomb"
+    python -m bench.doors --only "one long text;a bomb"
 
 A real `polycall serve` runs in front of an upstream that misbehaves by the name of the model.  For
-each door the gateway is asked once to warm up, then the door is tried three times.  `MiB` is the
-most that the process grew over what it held before the first; `held` is the longest time for which
-a probe on a connection of its own had no answer to `/healthz`, less the probe's median, in the best
-of the three rounds: other work on the machine only adds to it.
+each door the gateway is asked once to warm up, then the door is tried three times (`--rounds`).
+`MiB` is the most that the process grew over what it held before the first; `held` is the longest
+time for which a probe on a connection of its own had no answer to `/healthz`, less the probe's
+median, in the best of the rounds: other work on the machine only adds to it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.answer_doors import AnswerDoor, answer_doors
-from bench.door_upstream import BOMB, PROVIDERS, Upstream, chunk, long_answers
+from bench.answer_doors import AnswerDoor, answer_doors, whole
+from bench.answer_wires import WIRES
+from bench.client_doors import ANTHROPIC, CHAT, asking, client_doors, messages, post
+from bench.door_upstream import PROVIDERS, Upstream, long_answers
 from bench.side_doors import SideDoor, config, program_doors, side_doors
 from bench.socket_doors import Door, read_on, socket_doors
 
@@ -45,6 +48,9 @@ _DIALECTS = {
     "anthropic": "anthropic",
     "responses": "openai-responses",
     "gemini": "gemini",
+    "ollama": "ollama-chat",
+    "converse": "bedrock-converse",
+    "interactions": "gemini-interactions",
 }
 
 
@@ -134,143 +140,6 @@ def run_probe(port: int) -> None:
     print(json.dumps(took))
 
 
-def _messages(count: int, size: int) -> list[dict[str, Any]]:
-    return [
-        {"role": "assistant" if n % 2 else "user", "content": f"{n} " + "x" * size}
-        for n in range(count)
-    ]
-
-
-def _calls(count: int) -> list[dict[str, Any]]:
-    turns: list[dict[str, Any]] = [{"role": "user", "content": "x"}]
-    for n in range(count):
-        call = {"id": f"c{n}", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-        turns.append({"role": "assistant", "content": None, "tool_calls": [call]})
-        turns.append({"role": "tool", "tool_call_id": f"c{n}", "content": "r" * 300})
-    return turns
-
-
-def _tools(count: int) -> list[dict[str, Any]]:
-    function: dict[str, Any] = {
-        "description": "d" * 60,
-        "parameters": {"type": "object", "properties": {}},
-    }
-    return [{"type": "function", "function": {"name": f"f{n}", **function}} for n in range(count)]
-
-
-def _post(path: str, body: bytes) -> bytes:
-    kinds = "accept: application/json, text/event-stream\r\ncontent-type: application/json"
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{kinds}"
-    return f"{head}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
-
-
-def _asking(path: str, body: dict[str, Any]) -> bytes:
-    return _post(path, json.dumps({"model": "up/good", "max_tokens": 9, **body}).encode())
-
-
-CHAT, ANTHROPIC = "/v1/chat/completions", "/v1/messages"
-
-
-def _client_doors() -> Iterator[tuple[str, Callable[[], tuple[bytes, bytes]]]]:
-    """What a client sends once, and then without end (where that is not empty)."""
-    for kind, path in (("passed", CHAT), ("translated", ANTHROPIC)):
-        bodies: dict[str, Callable[[], dict[str, Any]]] = {
-            "one long text": lambda: {"messages": _messages(1, 15_000_000)},
-            "many messages": lambda: {"messages": _messages(15_000, 900)},
-            "too many messages": lambda: {"messages": _messages(120_000, 90)},
-            "many tools": lambda: {"messages": _messages(1, 9), "tools": _tools(15_000)},
-        }
-        if path == CHAT:
-            bodies["many calls"] = lambda: {"messages": _calls(6_000)}
-        for name, make in bodies.items():
-            yield f"{name}, {kind}", lambda make=make, path=path: (_asking(path, make()), b"")
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
-    yield "endless headers", lambda: (head, b"x: y\r\n" * 9999)
-    yield "one endless header", lambda: (head + b"x: ", b"a" * 65536)
-    chunked = head + b"transfer-encoding: chunked\r\n\r\n"
-    yield "endless trailers", lambda: (chunked + b"0\r\n", b"x: y\r\n" * 9999)
-    yield "an endless body in chunks", lambda: (chunked, chunk(b"a" * 65536))
-    yield "chunks of one byte", lambda: (chunked, b"1\r\na\r\n" * 9999)
-    bomb = head + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(BOMB)
-    yield "a compressed bomb", lambda: (bomb + BOMB, b"")
-    deep = b'{"model":"up/good","messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    yield "deep nesting", lambda: (_post(CHAT, deep), b"")
-    many = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
-    yield "requests sent ahead", lambda: (many, many * 999)
-    text = b'{"model":"up/good","messages":[{"role":"user","content":"%b'
-    for path in (CHAT, ANTHROPIC, "/v1/responses", "/v1/embeddings", "/v1/messages/count_tokens"):
-        for name, end in _BROKEN.items():
-            body = text % (b"x" * 15_000_000) + end
-            yield f"{name} at {path}", lambda path=path, body=body: (_post(path, body), b"")
-    halves = text % (b"\\ud83d" * 2_500_000) + b'"}]}'
-    yield "half surrogates", lambda: (_post(CHAT, halves), b"")
-    yield "half surrogates, translated", lambda: (_post(ANTHROPIC, halves), b"")
-    half = text % (b"x" * 15_000_000) + b'\\ud83d"}]}'
-    yield "a half surrogate", lambda: (_post(CHAT, half), b"")
-    yield "a half surrogate, translated", lambda: (_post(ANTHROPIC, half), b"")
-    yield (
-        "a half surrogate, Responses",
-        lambda: (
-            _post("/v1/responses", half.replace(b"messages", b"input")),
-            b"",
-        ),
-    )
-
-
-# How 15 MB of JSON end that are none.
-_BROKEN = {
-    "JSON that breaks off": b"",
-    "JSON with more behind it": b'"}]}]',
-    "JSON that is not UTF-8": b'\xff"}]}',
-}
-
-# Bodies of 15 MB whose values take many times their room once they are read.
-SMALL_VALUES = {
-    "lists": b"[],",
-    "objects": b"{},",
-    "spaced objects": b'{ "a":1},',
-    "numbers": b"100001,",
-    "texts": b'"ab",',
-}
-
-
-def _value_doors() -> Iterator[tuple[str, Callable[[], tuple[bytes, bytes]]]]:
-    """Fields full of small values, at each door that reads JSON."""
-    places = {
-        "passed": (CHAT, b'{"model":"up/good","messages":[%b]}'),
-        "translated": (ANTHROPIC, b'{"model":"up/good","max_tokens":9,"messages":[%b]}'),
-        "counted": ("/v1/messages/count_tokens", b'{"model":"up/good","messages":[%b]}'),
-        "responses": ("/v1/responses", b'{"model":"up/good","input":[%b]}'),
-        "in metadata": ("/v1/responses", b'{"model":"up/good","input":"x","metadata":[%b]}'),
-        "kept": ("/v1/responses", b'{"model":"up/good","input":[{"role":"user","content":%b}]}'),
-        "instructions": ("/v1/responses", b'{"model":"up/good","input":"x","instructions":%b}'),
-        "compacting": (
-            "/v1/responses/compact",
-            b'{"model":"up/good","input":[{"role":"user","content":%b}]}',
-        ),
-        "said in a conversation": (
-            "/v1/conversations",
-            b'{"items":[{"type":"message","role":"user","content":%b}]}',
-        ),
-        "compacted": ("/v1/responses/compact", b'{"model":"up/good","input":[%b]}'),
-        "a conversation": ("/v1/conversations", b'{"items":[%b]}'),
-        "embedded": ("/v1/embeddings", b'{"model":"up/good","input":[%b]}'),
-        "ranked": ("/v1/rerank", b'{"model":"up/good","query":"x","documents":[%b]}'),
-        "MCP": ("/mcp", b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"a":[%b]}}'),
-    }
-    for place, (path, body) in places.items():
-        text = b'"%b"' % (b"x" * 15_000_000)
-        yield (
-            f"one long text, {place}",
-            lambda path=path, data=body % text: (_post(path, data), b""),
-        )
-        if b"[%b]" not in body:
-            continue
-        for name, value in SMALL_VALUES.items():
-            inner = (value * (15_000_000 // len(value))).rstrip(b",")
-            yield f"{name}, {place}", lambda path=path, data=body % inner: (_post(path, data), b"")
-
-
 def exchange(first: bytes, more: bytes) -> Door:
     """Send, and read the answer until its end, or until the door has been open for long."""
 
@@ -287,12 +156,12 @@ def exchange(first: bytes, more: bytes) -> Door:
     return door
 
 
-def measure(served: Served, door: Door) -> tuple[float, float]:
+def measure(served: Served, door: Door, rounds: int) -> tuple[float, float]:
     """MiB of all rounds, and milliseconds of the best."""
     before = most = served.resident_mib
     served.said = ""
     held: list[float] = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         with probe(served.port) as took:
             until = time.monotonic() + _DOOR_S
             trying = threading.Thread(target=door, args=(served, until))
@@ -306,26 +175,27 @@ def measure(served: Served, door: Door) -> tuple[float, float]:
 
 
 def _of_answer(door: AnswerDoor, place: int, upstream: Upstream) -> tuple[str, Callable[[], Door]]:
-    wire = door.name.split()[0]
     model = f"door{place}"
-    name = f"{wire}/{model}"
+    name = f"{door.provider}/{model}"
 
     def make() -> Door:
         made = door.answer()
         upstream.answers[model] = lambda: made
         body = {key: name if value == "{}" else value for key, value in door.body.items()}
-        return exchange(_post(door.path.format(name), json.dumps(body).encode()), b"")
+        return exchange(post(door.path.format(name), json.dumps(body).encode()), b"")
 
     return f"provider: {door.name}", make
 
 
 def _doors(upstream: Upstream) -> Iterator[tuple[str, Callable[[], Door]]]:
-    for name, make in (*_client_doors(), *_value_doors()):
+    for name, wire in WIRES.items():  # the model that each has answers well
+        upstream.answers[name] = partial(whole, 200, json.dumps(wire.whole).encode())
+    for name, make in client_doors():
         yield f"client: {name}", lambda make=make: exchange(*make())
     for name in (*PROVIDERS, *long_answers()):
-        body = {"model": f"up/{name.replace(' ', '_')}", "messages": _messages(1, 9)}
+        body = {"model": f"up/{name.replace(' ', '_')}", "messages": messages(1, 9)}
         for kind, path in (("passed", CHAT), ("translated", ANTHROPIC)):
-            asked = _asking(path, {**body, "stream": "event" in name or "comment" in name})
+            asked = asking(path, {**body, "stream": "event" in name or "comment" in name})
             yield f"provider: {name}, {kind}", lambda asked=asked: exchange(asked, b"")
     for place, door in enumerate(answer_doors()):
         yield _of_answer(door, place, upstream)
@@ -359,7 +229,7 @@ def serving(upstream: Upstream, more: str) -> Generator[Served]:
         served = Served(Path(folder), upstream, more)
         try:
             for path in (CHAT, ANTHROPIC) * 20:
-                asked = _asking(path, {"messages": _messages(2, 9)})
+                asked = asking(path, {"messages": messages(2, 9)})
                 exchange(asked, b"")(served, time.monotonic() + _DOOR_S)
             yield served
         finally:
@@ -367,14 +237,14 @@ def serving(upstream: Upstream, more: str) -> Generator[Served]:
 
 
 def _sweep(
-    served: Served, doors: Iterator[tuple[str, Callable[[], Door]]], wanted: list[str]
+    served: Served, doors: Iterator[tuple[str, Callable[[], Door]]], wanted: list[str], rounds: int
 ) -> int:
     """Try each door, and print its row; gives how many are over."""
     over = 0
     for name, make in doors:
         if wanted and not any(each in name for each in wanted):
             continue
-        mib, held_ms = measure(served, make())
+        mib, held_ms = measure(served, make(), rounds)
         is_over = mib > MIB_MAX or held_ms > HELD_MS_MAX
         over += is_over
         end = "  over" if is_over else ""
@@ -387,23 +257,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--only", default="", help="names of doors, by comma")
+    parser.add_argument("--only", default="", help="parts of their names, by semicolon")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, choices=range(1, ROUNDS + 1))
     parser.add_argument("--probe", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.probe:
         run_probe(options.probe)
         return 0
-    wanted = [each.strip() for each in options.only.split(",") if each.strip()]
+    wanted = [each.strip() for each in options.only.split(";") if each.strip()]
     print(f"{'door':60} {'status':>6} {'MiB':>8} {'held ms':>9}")
     upstream, over = Upstream(), 0
     if not wanted or not all(each.startswith("side:") for each in wanted):
         with serving(upstream, '[mcp.away]\nurl = "http://127.0.0.1:9/mcp"\n') as served:
-            over += _sweep(served, _doors(upstream), wanted)
+            over += _sweep(served, _doors(upstream), wanted, options.rounds)
     root = upstream.url.removesuffix("/v1")
     with serving(upstream, config(root)) as served:
-        over += _sweep(served, _side_doors(upstream, side_doors(served.admin_key)), wanted)
+        over += _sweep(
+            served, _side_doors(upstream, side_doors(served.admin_key)), wanted, options.rounds
+        )
     with serving(upstream, config(root, "monty")) as served:  # where no jail can be made
-        over += _sweep(served, _side_doors(upstream, program_doors(), "monty"), wanted)
+        over += _sweep(
+            served, _side_doors(upstream, program_doors(), "monty"), wanted, options.rounds
+        )
     print(f"{over} over {MIB_MAX:.0f} MiB or {HELD_MS_MAX:.0f} ms")
     return 1 if over else 0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.answer_doors import WIRES
+from bench.answer_wires import WIRES
 from bench.door_upstream import Upstream
 
 from polycall._support import event_stream
@@ -50,7 +50,7 @@ def long_usage(event: JSON) -> None:
 
 CASES: dict[str, tuple[int, Callable[[JSON], None]]] = {
     "a text": (2, long_text),
-    "a usage": (7, long_usage),
+    "a usage": (11, long_usage),
 }
 
 

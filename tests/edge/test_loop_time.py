@@ -25,8 +25,8 @@ from tests.edge.test_doors import serving
 EVENT_BYTES = 3 * LONG_BYTES
 STREAMED = {
     "chat": ("0.id", "0.choices.0.delta.content", "3.usage.other"),
-    "anthropic": ("0.message.id", "0.message.usage.other", "2.delta.text", "7.usage.other"),
-    "responses": ("0.response.instructions", "2.delta", "7.response.instructions"),
+    "anthropic": ("0.message.id", "0.message.usage.other", "2.delta.text", "11.usage.other"),
+    "responses": ("0.response.instructions", "2.delta", "10.response.instructions"),
     "gemini": ("0.responseId", "0.candidates.0.content.parts.0.text"),
 }
 REFUSED = {"0.id", "0.message.id", "0.responseId"}  # no id is so long
