@@ -98,7 +98,7 @@ def rendered_once(
         for note in notes:
             note.clear()
         value = render()
-    made = _Rendered(quirks, value, warnings, [dict(note) for note in notes])
+    made = _Rendered(quirks, value, [*warnings], [dict(note) for note in notes])
     for note, kept in zip(notes, before, strict=True):
         note.update(kept)
     if len(tools.rendered) >= _RENDERED_MAX:

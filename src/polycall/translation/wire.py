@@ -225,7 +225,12 @@ class Losses:
 
     def __init__(self, *, lossy: bool) -> None:
         self.is_lossy = lossy
-        self.warnings: list[ir.Warning] = []
+        self.noted: dict[ir.Warning, None] = {}
+
+    @property
+    def warnings(self) -> list[ir.Warning]:
+        """All that was noted, each once."""
+        return [*self.noted]
 
     def drop(self, feature: str, detail: str) -> None:
         """Note something that is left out."""
@@ -264,8 +269,7 @@ class Losses:
             self._note(warning)
 
     def _note(self, warning: ir.Warning) -> None:
-        if warning not in self.warnings:
-            self.warnings.append(warning)
+        self.noted[warning] = None  # a conversation may have a loss in each of its calls
 
 
 class _Apart:
@@ -274,15 +278,15 @@ class _Apart:
     __slots__ = ("_before", "_losses", "_noted")
 
     def __init__(self, losses: Losses) -> None:
-        self._losses, self._before = losses, losses.warnings
-        self._noted: list[ir.Warning] = []
+        self._losses, self._before = losses, losses.noted
+        self._noted: dict[ir.Warning, None] = {}
 
-    def __enter__(self) -> list[ir.Warning]:
-        self._losses.warnings = self._noted
+    def __enter__(self) -> dict[ir.Warning, None]:
+        self._losses.noted = self._noted
         return self._noted
 
     def __exit__(self, *_: object) -> None:
-        self._losses.warnings = self._before
+        self._losses.noted = self._before
         self._losses.repeat(self._noted)
 
 

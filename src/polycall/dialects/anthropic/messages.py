@@ -7,10 +7,12 @@ of one role stay apart, since the server merges them itself.
 
 from __future__ import annotations
 
+from collections import deque
 from functools import partial
 from typing import Any
 
 from polycall import ir
+from polycall._support import jsontext
 from polycall.dialects.anthropic.beginnings import Rendered, Slot, Turn, has_marks
 from polycall.dialects.anthropic.binding import BOUND
 from polycall.dialects.anthropic.content import (
@@ -25,6 +27,7 @@ from polycall.dialects.anthropic.media import render_media
 from polycall.dialects.anthropic.names import NAME
 from polycall.dialects.anthropic.tool_changes import ToolChanges
 from polycall.ir import JSON
+from polycall.translation.calls import UniqueIds
 from polycall.translation.conversation import Beginnings, end_of_beginning
 from polycall.translation.foreign_words import result_media
 from polycall.translation.quirks import Quirks
@@ -61,7 +64,7 @@ class MessagesRenderer:
         self.bound: dict[int, str] = {}  # what thinking blocks are bound to, by their identity
         self._losses = losses
         self._quirks = quirks
-        self._wire_ids: set[str] = set()
+        self._wire_ids = UniqueIds()
         self._drawn: list[JSON] = []  # media that the assistant of the turn in hand made
 
     def tool_name(self, name: str, namespace: str = "") -> str:
@@ -125,7 +128,7 @@ class MessagesRenderer:
         """Go on after a beginning that was rendered with the same tools; false for any other."""
         if before.offered != self._offered.keys() or before.appends != self.changes.appends:
             return False
-        self._wire_ids.update(before.wire_ids)
+        self._wire_ids.taken.update(before.wire_ids)
         self.bound.update(before.bound)
         self.opened.update(before.opened)
         self.changes.withdrawn = {*before.withdrawn}
@@ -133,7 +136,7 @@ class MessagesRenderer:
         return True
 
     def _write(self, wire: list[JSON], turn: Turn, *, is_last: bool) -> None:
-        slots = iter(turn.slots)
+        slots = {_said_by(slot.call): slot for slot in turn.slots}
         self.changes.replay(wire, turn.assistants)
         for message in turn.assistants:
             blocks = self._assistant(message, slots)
@@ -147,7 +150,8 @@ class MessagesRenderer:
     def _pair(self, messages: list[ir.Message]) -> list[Turn]:
         """Turns, with each result at the call it answers: the latest one of its id."""
         turns = [Turn([], [], [], [])]
-        unanswered: dict[str, list[tuple[Turn, Slot]]] = {}
+        unanswered: dict[str, list[tuple[Turn, deque[Slot]]]] = {}
+        told: set[Any] = set()  # calls of the turn
         waiting = 0
         for place, message in enumerate(messages):
             turn = turns[-1]
@@ -155,14 +159,19 @@ class MessagesRenderer:
                 if turn.follow:
                     turn = Turn([], [], [], [], place, not waiting)
                     turns.append(turn)
+                    told.clear()
                 turn.assistants.append(message)
                 for call in message.tool_calls:
-                    if any(slot.call == call for slot in turn.slots):
+                    if (said := _said_by(call)) in told:
                         continue  # the same call, told twice
+                    told.add(said)
                     slot = Slot(call, self._wire_id(call))
                     turn.slots.append(slot)
                     waiting += 1
-                    unanswered.setdefault(call.id, []).append((turn, slot))
+                    places = unanswered.setdefault(call.id, [])
+                    if not places or places[-1][0] is not turn:
+                        places.append((turn, deque()))
+                    places[-1][1].append(slot)
                 continue
             turn.follow.append(message)
             for part in message.parts:
@@ -171,7 +180,7 @@ class MessagesRenderer:
         return turns
 
     def _assign(
-        self, result: ir.ToolResult, unanswered: dict[str, list[tuple[Turn, Slot]]]
+        self, result: ir.ToolResult, unanswered: dict[str, list[tuple[Turn, deque[Slot]]]]
     ) -> bool:
         """Give a result to the call it answers; false where there is none."""
         waiting = unanswered.get(result.call_id)
@@ -180,9 +189,10 @@ class MessagesRenderer:
                 "orphan_tool_result", f"no call {result.call_id!r} waits for this result"
             )
             return False
-        latest = waiting[-1][0]
-        place = next(i for i, (turn, _) in enumerate(waiting) if turn is latest)
-        turn, slot = waiting.pop(place)
+        turn, slots = waiting[-1]
+        slot = slots.popleft()
+        if not slots:
+            waiting.pop()
         slot.is_answered = True
         turn.results.append((slot, result))
         return True
@@ -192,26 +202,19 @@ class MessagesRenderer:
         wire_id = encode_id(call.id)
         if quirks.call_id_pattern:
             wire_id = fit_id(wire_id, quirks.call_id_pattern, quirks.call_id_length)
-        if wire_id in self._wire_ids:
-            number = 2
-            while f"{wire_id}_{number}" in self._wire_ids:
-                number += 1
+        unique = self._wire_ids.take(wire_id)
+        if unique != wire_id:
             self._losses.adjust("tool_call.id", f"{call.id!r} names several calls; one is renamed")
-            wire_id = f"{wire_id}_{number}"
-        self._wire_ids.add(wire_id)
-        return wire_id
+        return unique
 
     # Assistant turns
 
-    def _assistant(self, message: ir.Message, slots: Any) -> list[JSON]:
+    def _assistant(self, message: ir.Message, slots: dict[Any, Slot]) -> list[JSON]:
+        """The blocks of a message; a call is said where its turn says it first."""
         blocks: list[JSON] = []
-        seen: list[ir.ToolCall] = []
         for part in message.parts:
             if isinstance(part, ir.ToolCall):
-                if part in seen:
-                    continue
-                seen.append(part)
-                slot = next((slot for slot in slots if slot.call == part), None)
+                slot = slots.pop(_said_by(part), None)
                 if slot is None:
                     continue
                 if part.arguments is None:
@@ -418,6 +421,13 @@ def _wire_message(role: str, message: ir.Message, blocks: list[JSON]) -> JSON:
     if own and "extra" in own:
         return {"role": role, "content": content, **own["extra"]}
     return {"role": role, "content": content}
+
+
+def _said_by(call: ir.ToolCall) -> Any:
+    """What tells a call from others that have its id."""
+    metadata = jsontext.encode(call.metadata) if call.metadata else ""
+    said = call.id, call.name, call.arguments_json, call.kind, call.namespace, call.caller
+    return *said, metadata
 
 
 def _by_name(tools: list[ir.Tool]) -> dict[str, ir.Tool]:

@@ -24,6 +24,7 @@ from polycall.dialects.anthropic.stream_items import CallItem, StreamItem, begin
 from polycall.dialects.anthropic.usage import merge_usage, parse_usage
 from polycall.errors import ProtocolError, TruncatedError
 from polycall.ir import JSON, ResponseEnd, ResponseStart, Usage
+from polycall.translation.calls import UniqueIds
 from polycall.translation.failures import failed_end
 from polycall.translation.stream import Payload, StreamDecoderBase
 from polycall.translation.wire import response_reader
@@ -45,7 +46,7 @@ class StreamDecoder(StreamDecoderBase):
         self._usage: JSON = {}
         self._stop_reason: str | None = None
         self._metadata: JSON = {}
-        self._call_ids: set[str] = set()
+        self._call_ids = UniqueIds()
         self._has_calls = False
 
     def usage_so_far(self) -> Usage:

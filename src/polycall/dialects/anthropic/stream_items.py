@@ -19,7 +19,8 @@ from polycall.dialects.anthropic.content import (
 from polycall.dialects.anthropic.ids import decode_id
 from polycall.dialects.anthropic.names import NAME
 from polycall.ir import INVALID_ARGUMENTS, JSON, Reasoning, Text, ToolCall
-from polycall.translation.calls import arguments_text, unique_id
+from polycall.translation.calls import UniqueIds, arguments_text
+from polycall.translation.growing import grow_text, is_text, settled
 from polycall.translation.stream import EventWriter
 from polycall.translation.wire import response_reader
 
@@ -49,7 +50,7 @@ class StreamItem:
 
     def close(self) -> None:
         """End the part."""
-        self.out.end_part({NAME: self.found} if self.found else None)
+        self.out.end_part({NAME: settled(self.found)} if self.found else None)
 
     def _text(self, delta: JSON, key: str) -> None:
         self.out.delta(response_reader.get_string(delta, key, "delta"))
@@ -104,7 +105,7 @@ class ThinkingItem(StreamItem):
 class CallItem(StreamItem):
     """`tool_use`.  One without an id is told at its end, since the id depends on all of it."""
 
-    def __init__(self, wire: JSON, order: int, out: EventWriter, call_ids: set[str]) -> None:
+    def __init__(self, wire: JSON, order: int, out: EventWriter, call_ids: UniqueIds) -> None:
         super().__init__(wire, order, out)
         self._call_ids = call_ids
         self._any_input = False
@@ -120,7 +121,7 @@ class CallItem(StreamItem):
         caller, metadata = call_caller(self.wire)
         self.out.open(
             ToolCall(
-                id=unique_id(call_id, self._call_ids),
+                id=self._call_ids.take(call_id),
                 name=response_reader.get_string(self.wire, "name", "content_block"),
                 arguments_json="",
                 namespace=toolset_of(self.wire),
@@ -179,11 +180,13 @@ class WholeItem(StreamItem):
                 self.found["input"] = jsontext.decode(text)
             except ValueError:
                 self.found["input"] = {INVALID_ARGUMENTS: text}
-        part = parse_block(self.found, self.order, f"content[{self.order}]", response_reader)
+        part = parse_block(
+            settled(self.found), self.order, f"content[{self.order}]", response_reader
+        )
         self.out.whole(part)
 
 
-def begin_item(wire: JSON, order: int, out: EventWriter, call_ids: set[str]) -> StreamItem:
+def begin_item(wire: JSON, order: int, out: EventWriter, call_ids: UniqueIds) -> StreamItem:
     """The block that a `content_block_start` announces."""
     match response_reader.string(wire.get("type"), "content_block.type"):
         case "text":
@@ -200,9 +203,9 @@ def merge(found: JSON, items: JSON) -> None:
     """Grow an object by a delta's fields: texts and lists get longer, others are set."""
     for key, value in items.items():
         known: Any = found.get(key)
-        if isinstance(value, str) and isinstance(known, str):
-            found[key] = known + value
+        if isinstance(value, str) and is_text(known):
+            grow_text(found, key, value)
         elif isinstance(value, list) and isinstance(known, list):
-            found[key] = [*known, *value]  # pyright: ignore[reportUnknownVariableType]
+            known += value  # pyright: ignore[reportUnknownVariableType]
         elif value is not None:
             found[key] = value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
 from typing import Any
 
 from msgspec.structs import replace
@@ -31,7 +32,7 @@ from polycall.dialects.bedrock_converse.names import (
     TOOL_NAME_LENGTH_MAX,
 )
 from polycall.ir import JSON
-from polycall.translation.calls import note_call
+from polycall.translation.calls import UniqueIds, note_call
 from polycall.translation.foreign_words import result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, ToolNames
@@ -40,6 +41,7 @@ from polycall.translation.wire import request_reader as reader
 NO_RESULT = "no result: the call was interrupted before it gave one"
 _EMPTY_RESULT = "(empty)"
 MEDIA_BELOW = "[{} attached below]"
+_UNNUMBERED = 60  # of an id that has 64 at most
 
 
 # ---------------------------------------------------------------------------------------------
@@ -113,8 +115,9 @@ class MessagesRenderer:
         self._losses = losses
         self._quirks = quirks
         self._documents: set[str] = set()
-        self._wire_ids: set[str] = set()
-        self._open: list[tuple[ir.ToolCall, str]] = []  # calls of the last turn without a result
+        self._wire_ids = UniqueIds(length_max=_UNNUMBERED)
+        self._open: dict[str, ir.ToolCall] = {}  # calls of the last turn without a result
+        self._waiting: dict[str, deque[str]] = {}  # the ids of those on the wire, by their own
         self._wire: list[JSON] = []
         self._trailing: list[JSON] = []  # media of results, which follow them
 
@@ -149,7 +152,7 @@ class MessagesRenderer:
             return
         last = self._wire[-1] if self._wire else None
         if last is not None and last["role"] == role and not apart:
-            last["content"] = [*last["content"], *blocks]
+            last["content"] += blocks
         else:
             self._wire.append({"role": role, "content": blocks})
 
@@ -191,7 +194,8 @@ class MessagesRenderer:
     def _call(self, call: ir.ToolCall) -> JSON:
         note_call(call, self._losses)
         wire_id = self._wire_id(call)
-        self._open.append((call, wire_id))
+        self._open[wire_id] = call
+        self._waiting.setdefault(call.id, deque()).append(wire_id)
         name = self.names.wire_name(call.name, call.namespace)
         self.called[name] = call.name
         return call_block(call, wire_id, name)
@@ -201,13 +205,9 @@ class MessagesRenderer:
         if not re.fullmatch(self._quirks.call_id_pattern or CALL_ID, found):
             digest = hashlib.sha256(found.encode("utf-8", "surrogatepass")).hexdigest()
             found = digest[: self._quirks.call_id_length or CALL_ID_LENGTH]
-        unique, number = found, 2
-        while unique in self._wire_ids:
-            unique = f"{found[:60]}_{number}"
-            number += 1
+        unique = self._wire_ids.take(found)
         if unique != found:
             self._losses.adjust("tool_call.id", f"{call.id!r} names several calls; one is renamed")
-        self._wire_ids.add(unique)
         return unique
 
     # What follows a turn
@@ -225,10 +225,10 @@ class MessagesRenderer:
         self._add("user", blocks, apart="apart" in message.metadata.get(NAME, {}))
 
     def _answered(self, result: ir.ToolResult) -> str:
-        for position, (call, wire_id) in enumerate(self._open):
-            if call.id == result.call_id:
-                del self._open[position]
-                return wire_id
+        if waiting := self._waiting.get(result.call_id):
+            wire_id = waiting.popleft()
+            del self._open[wire_id]
+            return wire_id
         detail = f"no call {result.call_id!r} waits for this result"
         self._losses.drop("orphan_tool_result", detail)
         return ""
@@ -268,7 +268,7 @@ class MessagesRenderer:
     def _close_turn(self) -> None:
         """Give each call of the turn before a result, and what was shown behind them."""
         blocks: list[JSON] = []
-        for call, wire_id in self._open:
+        for wire_id, call in self._open.items():
             self._losses.emulate(
                 "orphan_tool_call", f"the call {call.id!r} has no result; one says so"
             )
@@ -280,7 +280,7 @@ class MessagesRenderer:
             last["content"] = [*blocks, *last["content"]]
         else:
             self._add("user", blocks)
-        self._open = []
+        self._open, self._waiting = {}, {}
         self._add("user", self._trailing)
         self._trailing = []
 

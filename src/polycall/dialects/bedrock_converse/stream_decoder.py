@@ -26,8 +26,9 @@ from polycall.dialects.bedrock_converse.response import (
 from polycall.dialects.bedrock_converse.usage import parse_usage
 from polycall.errors import ProtocolError, TruncatedError
 from polycall.ir import JSON
-from polycall.translation.calls import unique_id
+from polycall.translation.calls import UniqueIds
 from polycall.translation.failures import failed_end
+from polycall.translation.growing import grow_text, settled
 from polycall.translation.sse import Frame, text_of
 from polycall.translation.stream import Framing, Payload, StreamDecoderBase
 from polycall.translation.wire import response_reader as reader
@@ -76,7 +77,7 @@ class StreamDecoder(StreamDecoderBase):
         self._own: JSON = {}  # metadata of the open part
         self._opaque: JSON | None = None
         self._redacted: list[bytes] = []
-        self._ids: set[str] = set()
+        self._ids = UniqueIds()
         self._has_calls = False
         self._usage: JSON | None = None
         self._tier: Any = None
@@ -186,7 +187,7 @@ class StreamDecoder(StreamDecoderBase):
         call_id = reader.get_string(wire, "toolUseId", path) or f"call_{self._index}"
         name = reader.get_string(wire, "name", path)
         metadata: ir.Metadata = {NAME: {"fields": more}} if more else {}
-        self._open(ir.ToolCall(unique_id(call_id, self._ids), name, "", metadata=metadata))
+        self._open(ir.ToolCall(self._ids.take(call_id), name, "", metadata=metadata))
 
     def _open(self, part: ir.Part) -> None:
         self.out.start(ir.ResponseStart())
@@ -224,7 +225,7 @@ class StreamDecoder(StreamDecoderBase):
         path = "contentBlockDelta.delta.reasoningContent"
         self._grow(ir.Reasoning(""), reader.get_string(wire, "text", path))
         if signature := reader.get_string(wire, "signature", path):
-            self._own["signature"] = self._own.get("signature", "") + signature
+            grow_text(self._own, "signature", signature)
         if data := reader.get_string(wire, "redactedContent", path):
             try:
                 self._redacted.append(base64.b64decode(data, validate=True))
@@ -240,7 +241,7 @@ class StreamDecoder(StreamDecoderBase):
             if self._redacted:
                 self._own["redacted"] = base64.b64encode(b"".join(self._redacted)).decode()
             # The key says whose thought it is, also where nothing signs it.
-            self.out.end_part({NAME: self._own})
+            self.out.end_part({NAME: settled(self._own)})
         elif self._index is not None and self.out.open_part is not None:
             self.out.end_part({NAME: self._own} if self._own else None)
         self._index, self._own, self._opaque, self._redacted = None, {}, None, []

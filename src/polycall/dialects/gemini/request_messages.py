@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from polycall import ir
 from polycall.dialects.gemini.content import (
     NAME,
@@ -19,6 +21,7 @@ from polycall.dialects.gemini.content import (
     parse_part,
 )
 from polycall.ir import JSON
+from polycall.translation.calls import OpenCalls
 from polycall.translation.conversation import end_of_beginning, known_of, like
 from polycall.translation.wire import Path, short_hash, unread
 from polycall.translation.wire import request_reader as reader
@@ -75,12 +78,39 @@ class _Draft:
         self.role: ir.Role = role
         self.parts: list[ir.Part] = []
         self.own = own
+        self._more: list[str] = []  # text that the last part goes on with
+
+    def add(self, part: ir.Part) -> None:
+        """One more part."""
+        self._settle()
+        self.parts.append(part)
+
+    def join(self, part: ir.Part) -> None:
+        """The first part of a further content of the same turn: texts grow on, as in a stream."""
+        if isinstance(part, ir.Text | ir.Reasoning) and not part.metadata.get(NAME):
+            last = self.parts[-1] if self.parts else None
+            goes_on = isinstance(last, type(part)) and not last.metadata.get(NAME)
+            if goes_on:
+                self._more.append(part.text)
+            elif part.text:
+                self.add(part)
+        else:
+            self.add(part)
+
+    def _settle(self) -> None:
+        if self._more:
+            last = self.parts[-1]
+            assert isinstance(last, ir.Text | ir.Reasoning)
+            self.parts[-1] = replace(last, text="".join((last.text, *self._more)))
+            self._more = []
 
     def message(self) -> ir.Message:
+        self._settle()
         return ir.Message(self.role, self.parts, metadata={NAME: self.own} if self.own else {})
 
     def copied(self) -> _Draft:
         """The same, which may grow without it."""
+        self._settle()
         copied = _Draft(self.role, self.own)
         copied.parts = self.parts.copy()
         return copied
@@ -94,7 +124,7 @@ class _History:
         self._fixed: list[ir.Message] = []  # what comes later changes none of them
         self.drafts: list[_Draft] = []
         self._calls = 0  # of the whole conversation: calls without an id are numbered
-        self._open: list[ir.ToolCall] = []  # calls of the last turn without a result
+        self._open = OpenCalls()  # calls of the last turn without a result
         self._place = 0  # where results of the last turn stand
         self._results: _Draft | None = None
         if before is not None:
@@ -142,17 +172,17 @@ class _History:
         if last is None or not is_further:
             last = _Draft("assistant", own)
             self.drafts.append(last)
-            self._open = []
+            self._open = OpenCalls()
         for position, wire in enumerate(parts):
             where = f"{path}.parts[{position}]"
             part = parse_part(wire, where, reader, self.mint)
             if isinstance(part, ir.ToolCall):
                 self._calls += 1
-                self._open.append(part)
+                self._open.add(part.id, part)
             if part is not None and position == 0 and is_further:
-                _join(last.parts, part)
+                last.join(part)
             elif part is not None:
-                last.parts.append(part)
+                last.add(part)
         self._place = len(self.drafts)
         self._results = None
 
@@ -201,11 +231,8 @@ class _History:
 
     def _answered(self, call_id: str, name: str) -> ir.ToolCall | None:
         """The open call that a result answers: by its id, else the first of its name."""
-        by_id = [call for call in self._open if call_id and call.id == call_id]
-        for call in by_id or [call for call in self._open if call.name == name]:
-            self._open.remove(call)
-            return call
-        return None
+        by_id = self._open.with_id(call_id) if call_id else None
+        return by_id or self._open.named(name)
 
 
 def _parse_content(
@@ -231,21 +258,3 @@ def _parse_content(
         media = parse_media(part, where, reader)
         content.append(media or ir.Opaque(NAME, next(iter(part), ""), dict(part)))
     return content, key == "error", shape
-
-
-def _join(parts: list[ir.Part], part: ir.Part) -> None:
-    """Add the first part of a further content of the same turn: texts grow on, as in a stream."""
-    last = parts[-1] if parts else None
-    match part:
-        case ir.Text() if not part.metadata.get(NAME):
-            if isinstance(last, ir.Text) and not last.metadata.get(NAME):
-                parts[-1] = ir.Text(last.text + part.text)
-            elif part.text:
-                parts.append(part)
-        case ir.Reasoning() if not part.metadata[NAME]:
-            if isinstance(last, ir.Reasoning) and not last.metadata[NAME]:
-                parts[-1] = ir.Reasoning(last.text + part.text, part.metadata)
-            elif part.text:
-                parts.append(part)
-        case _:
-            parts.append(part)

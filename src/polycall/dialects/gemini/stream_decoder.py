@@ -23,6 +23,7 @@ from polycall.dialects.gemini.usage import FINISH_BY_REASON, finish_of, parse_us
 from polycall.errors import ProtocolError, TruncatedError
 from polycall.fold import fold
 from polycall.ir import JSON
+from polycall.translation.growing import grow_text, settled
 from polycall.translation.sse import Frame
 from polycall.translation.stream import EventWriter, Payload, StreamDecoderBase
 from polycall.translation.times import read_time
@@ -202,7 +203,7 @@ class _Answer:
         if self._candidate:
             top["candidate"] = self._candidate
         if self._others:
-            top["candidates"] = [self._others[index] for index in sorted(self._others)]
+            top["candidates"] = [_whole(self._others[index]) for index in sorted(self._others)]
         reason = self._reason
         finish = ir.unified_finish(finish_of(reason), has_calls=self._calls > 0)
         if not self._had_candidate:
@@ -377,14 +378,22 @@ def _joined(key: str, old: Any, new: Any) -> Any:
     """A candidate's field over several chunks: log probabilities add up, others are replaced."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
-    merged: JSON = dict(old)  # pyright: ignore[reportUnknownArgumentType]
+    merged: JSON = old  # pyright: ignore[reportUnknownVariableType]
     for name, value in new.items():  # pyright: ignore[reportUnknownVariableType]
         before: Any = merged.get(name)  # pyright: ignore[reportUnknownArgumentType]
         if key == "logprobsResult" and isinstance(before, list) and isinstance(value, list):
-            merged[name] = [*before, *value]
+            before += value  # pyright: ignore[reportUnknownVariableType]
         else:
             merged[name] = value
     return merged
+
+
+def _whole(candidate: JSON) -> JSON:
+    """Another candidate, with each text in one piece."""
+    content: JSON | None = candidate.get("content")
+    if content is None:
+        return candidate
+    return {**candidate, "content": {**content, "parts": [*map(settled, content["parts"])]}}
 
 
 def _merge_candidate(whole: JSON, chunk: JSON, path: str) -> None:
@@ -395,13 +404,14 @@ def _merge_candidate(whole: JSON, chunk: JSON, path: str) -> None:
     new = reader.get_object(chunk, "content", path)
     if not new:
         return
-    content: JSON = whole.get("content", {})
-    parts: list[JSON] = [*content.get("parts", [])]
+    content: JSON = whole.setdefault("content", {})
+    parts: list[JSON] = content.get("parts", [])
     path = f"{path}.content.parts"
     for position, wire in enumerate(one_or_many(new.get("parts"), path, reader)):
         part = reader.object(wire, f"{path}[{position}]")
         if parts and part.keys() == parts[-1].keys() == {"text"}:
-            parts[-1] = {"text": f"{parts[-1]['text']}{part['text']}"}
+            grow_text(parts[-1], "text", str(part["text"]))
         else:
-            parts.append(part)
-    whole["content"] = {**content, **new, "parts": parts}
+            parts.append({**part})
+    content.update(new)
+    content["parts"] = parts

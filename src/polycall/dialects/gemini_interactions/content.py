@@ -6,6 +6,7 @@ language has no place for; `step` where a step of the same kind as the one befor
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from polycall import ir
@@ -98,11 +99,8 @@ def thought_step(part: ir.Reasoning) -> JSON:
 def _cut(text: str, sizes: list[int]) -> list[str]:
     if sum(sizes) != len(text):
         return [text]
-    texts: list[str] = []
-    for size in sizes:
-        texts.append(text[:size])
-        text = text[size:]
-    return texts
+    ends = itertools.accumulate(sizes)
+    return [text[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def parse_call(step: JSON, number: int, path: Path, reader: Reader) -> ir.ToolCall:

@@ -161,8 +161,8 @@ class StreamDecoder(StreamDecoderBase):
                 self._own["signature"] = reader.get_string(delta, "signature", "delta")
             case "text_annotation":
                 fields = self._own.setdefault("fields", {})
-                found = reader.get_array(delta, "annotations", "delta")
-                fields["annotations"] = [*fields.get("annotations", []), *found]
+                known: list[Any] = fields.setdefault("annotations", [])
+                known += reader.get_array(delta, "annotations", "delta")
             case "image" | "audio" | "video" | "document":
                 self._end_part()
                 self.out.whole(parse_content(delta, "delta", reader))

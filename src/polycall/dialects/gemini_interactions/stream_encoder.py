@@ -15,6 +15,7 @@ from polycall.dialects.gemini_interactions.stream_decoder import encoded
 from polycall.dialects.gemini_interactions.usage import render_usage
 from polycall.errors import PolycallError
 from polycall.ir import JSON
+from polycall.translation.growing import grow_text, settled
 from polycall.translation.sse import encode_sse
 from polycall.translation.stream import StreamEncoderBase
 from polycall.translation.times import written_time
@@ -127,11 +128,11 @@ class StreamEncoder(StreamEncoderBase):
             case "thought_signature":
                 step["signature"] = delta["signature"]
             case "thought_summary":
-                step["summary"] = _grown(step.get("summary", []), delta["content"])
+                _grow(step.setdefault("summary", []), delta["content"])
             case "text_annotation":
                 pass
             case _:
-                step["content"] = _grown(step.get("content", []), delta)
+                _grow(step.setdefault("content", []), delta)
 
     def _stop(self) -> bytes:
         if not self._open:
@@ -141,6 +142,9 @@ class StreamEncoder(StreamEncoderBase):
             self._arguments.clear()
             call = call_step(ir.ToolCall("", "", text), "")
             self.output[-1]["arguments"] = call["arguments"]
+        step = self.output[-1]
+        if (name := _CONTENTS.get(self._open, "")) in step:
+            step[name] = [settled(each) for each in step[name]]
         self._open = ""
         return _event("step.stop", {"index": self._index})
 
@@ -158,11 +162,15 @@ class StreamEncoder(StreamEncoderBase):
         return self._stop() + last + b"event: done\ndata: [DONE]\n\n"
 
 
-def _grown(contents: list[JSON], piece: JSON) -> list[JSON]:
-    """The contents with one more, or with more text of the last."""
+_CONTENTS = {"model_output": "content", "thought": "summary"}
+
+
+def _grow(contents: list[JSON], piece: JSON) -> None:
+    """Add a content, or more text of the last."""
     if contents and piece["type"] == "text" and contents[-1]["type"] == "text":
-        return [*contents[:-1], {**contents[-1], "text": contents[-1]["text"] + piece["text"]}]
-    return [*contents, piece]
+        grow_text(contents[-1], "text", piece["text"])
+    else:
+        contents.append({**piece})
 
 
 def _event(kind: str, fields: JSON) -> bytes:

@@ -15,7 +15,12 @@ from typing import Any
 from polycall import ir
 from polycall.dialects.ollama_chat.names import NAME
 from polycall.ir import JSON
-from polycall.translation.calls import arguments_object, arguments_text, note_call
+from polycall.translation.calls import (
+    OpenCalls,
+    arguments_object,
+    arguments_text,
+    note_call,
+)
 from polycall.translation.foreign_words import file_text, result_media
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses, Path, Reader, short_hash, unread
@@ -45,7 +50,7 @@ class _History:
 
     def __init__(self) -> None:
         self.messages: list[ir.Message] = []
-        self._open: list[ir.ToolCall] = []
+        self._open = OpenCalls()
         self._calls = 0
         self._results: list[ir.Part] | None = None
 
@@ -63,7 +68,7 @@ class _History:
         parts = parse_parts(wire, path, reader, self._calls)
         calls = [part for part in parts if isinstance(part, ir.ToolCall)]
         if role == "assistant":
-            self._open = calls
+            self._open = OpenCalls((call.id, call) for call in calls)
             self._calls += len(calls)
         self.messages.append(ir.Message(known, parts, metadata=_own(more)))
 
@@ -91,11 +96,9 @@ class _History:
         self._results.append(result)
 
     def _answered(self, call_id: str, name: str) -> ir.ToolCall | None:
-        for position, call in enumerate(self._open):
-            if call.id == call_id or (not call_id and name in ("", call.name)):
-                del self._open[position]
-                return call
-        return None
+        if call_id:
+            return self._open.with_id(call_id)
+        return self._open.named(name) if name else self._open.first()
 
 
 def _own(more: JSON) -> ir.Metadata:
@@ -179,13 +182,14 @@ class MessagesRenderer:
 
     def _message(self, message: ir.Message) -> JSON:
         texts: list[str] = []
+        thoughts: list[str] = []
         wire: JSON = {"role": message.role}
         for part in message.parts:
             match part:
                 case ir.Text() | ir.Refusal():
                     texts.append(part.text)
                 case ir.Reasoning():
-                    self._think(part, wire)
+                    self._think(part, thoughts)
                 case ir.Media():
                     self._show(part, wire, texts)
                 case ir.ToolCall():
@@ -193,11 +197,13 @@ class MessagesRenderer:
                 case ir.Opaque() | ir.ToolResult():
                     pass  # this dialect has no parts of its own; results stand apart
         wire["content"] = "".join(texts)
+        if thoughts:
+            wire["thinking"] = "".join(thoughts)
         return {**wire, **message.metadata.get(NAME, {}).get("fields", {})}
 
-    def _think(self, part: ir.Reasoning, wire: JSON) -> None:
+    def _think(self, part: ir.Reasoning, thoughts: list[str]) -> None:
         if NAME in part.metadata or self._quirks.reasoning_replay in ("with_calls", "always"):
-            wire["thinking"] = wire.get("thinking", "") + part.text
+            thoughts.append(part.text)
         else:
             self._losses.drop_state("reasoning", "another provider's thinking is not sent")
 

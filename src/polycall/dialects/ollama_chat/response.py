@@ -108,19 +108,24 @@ def done_reason(finish: ir.FinishReason, raw: str) -> str:
 
 
 def _message(message: ir.Message) -> JSON:
+    texts: list[str] = []
+    thoughts: list[str] = []
     wire: JSON = {"role": "assistant", "content": ""}
     for part in message.parts:
         match part:
             case ir.Text() | ir.Refusal():
-                wire["content"] += part.text
+                texts.append(part.text)
             case ir.Reasoning() if part.text:
-                wire["thinking"] = wire.get("thinking", "") + part.text
+                thoughts.append(part.text)
             case ir.ToolCall():
                 wire.setdefault("tool_calls", []).append(answer_call(part, _count(wire)))
             case ir.Media():
-                wire["content"] += f"[{part.kind} left out: {part.media_type or 'unknown'}]"
+                texts.append(f"[{part.kind} left out: {part.media_type or 'unknown'}]")
             case _:
                 pass
+    wire["content"] = "".join(texts)
+    if thoughts:
+        wire["thinking"] = "".join(thoughts)
     return wire
 
 

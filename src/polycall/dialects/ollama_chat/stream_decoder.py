@@ -16,7 +16,7 @@ from polycall.dialects.ollama_chat.response import (
 )
 from polycall.errors import TruncatedError
 from polycall.ir import JSON, Part, Reasoning, ResponseEnd, ResponseStart, Text, ToolCall, Usage
-from polycall.translation.calls import unique_id
+from polycall.translation.calls import UniqueIds
 from polycall.translation.failures import failed_end
 from polycall.translation.sse import LinesDecoder
 from polycall.translation.stream import Framing, Payload, StreamDecoderBase
@@ -29,7 +29,7 @@ class StreamDecoder(StreamDecoderBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ids: set[str] = set()
+        self._ids = UniqueIds()
         self._calls = 0
         self._last: JSON = {}
 
@@ -71,7 +71,7 @@ class StreamDecoder(StreamDecoderBase):
                 self.out.delta(part.text)
             case ToolCall():
                 self._calls += 1
-                call_id = unique_id(part.id, self._ids)
+                call_id = self._ids.take(part.id)
                 self.out.open(ToolCall(call_id, part.name, "", metadata=part.metadata))
                 self.out.delta(part.arguments_json)
                 self.out.end_part()

@@ -8,6 +8,7 @@ from polycall.dialects.openai_chat.messages import merge_details
 from polycall.dialects.openai_chat.names import REASONING_FIELDS
 from polycall.dialects.openai_chat.response import CHOICE_FIELDS, normal_choice
 from polycall.ir import JSON
+from polycall.translation.growing import grow_text, settled
 
 # Texts that come in pieces; all other strings come whole, some of them again and again.
 _TEXT_FIELDS = frozenset({"content", "refusal", "arguments", "input", *REASONING_FIELDS})
@@ -21,14 +22,14 @@ def add_fields(target: JSON, source: JSON, texts: frozenset[str] = frozenset()) 
             continue
         old = target.get(key)
         if isinstance(value, list) and isinstance(old, list):
-            target[key] = [*old, *value]
+            old += value  # pyright: ignore[reportUnknownVariableType]
         elif isinstance(value, dict) and isinstance(old, dict):
-            merged = dict(old)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
             inner = _AUDIO_TEXT_FIELDS if key == "audio" else frozenset[str]()
-            add_fields(merged, value, inner)  # pyright: ignore[reportUnknownArgumentType]
-            target[key] = merged
-        elif key in texts and isinstance(value, str) and isinstance(old, str):
-            target[key] = old + value
+            add_fields(old, value, inner)  # pyright: ignore[reportUnknownArgumentType]
+        elif isinstance(value, list | dict):
+            target[key] = value.copy()  # pyright: ignore[reportUnknownMemberType]
+        elif key in texts and isinstance(value, str):
+            grow_text(target, key, value)
         else:
             target[key] = value
 
@@ -72,9 +73,9 @@ class OtherChoice:
 
     def result(self) -> JSON:
         """The choice as a whole body has it."""
-        message = dict(self._message)
+        message = settled(self._message)
         if self._calls:
-            message["tool_calls"] = list(self._calls.values())
+            message["tool_calls"] = [settled(call) for call in self._calls.values()]
         if isinstance(message.get("reasoning_details"), list):
             message["reasoning_details"] = merge_details(message["reasoning_details"])
         return normal_choice({**self._fields, "index": self._index, "message": message})

@@ -15,7 +15,7 @@ from polycall.dialects.openai_chat.calls import arguments_text, inside, parse_ca
 from polycall.dialects.openai_chat.content import parse_parts
 from polycall.dialects.openai_chat.names import REASONING_FIELDS, mark, own
 from polycall.ir import JSON
-from polycall.translation.calls import unique_id
+from polycall.translation.calls import OpenCalls, UniqueIds
 from polycall.translation.conversation import Conversation, end_of_beginning, known_of
 from polycall.translation.wire import Path, Reader, request_reader, short_hash, unread
 
@@ -114,14 +114,13 @@ def detail_text(detail: Any) -> str:
 
 def merge_details(details: list[Any]) -> list[Any]:
     """Details as a whole answer has them: fragments of one text joined."""
-    merged: list[Any] = []
+    texts: list[list[Any]] = []
     for detail in details:
-        last = merged[-1] if merged else None
-        if last is not None and _continues(last, detail):
-            merged[-1] = _joined(last, detail)
+        if texts and _continues(texts[-1][-1], detail):
+            texts[-1].append(detail)
         else:
-            merged.append(detail)
-    return merged
+            texts.append([detail])
+    return [_joined(each) if len(each) > 1 else each[0] for each in texts]
 
 
 _JOINED = ("text", "summary")
@@ -142,11 +141,13 @@ def _continues(last: Any, detail: Any) -> bool:
     )
 
 
-def _joined(last: JSON, detail: JSON) -> JSON:
-    joined = {**last, **{key: value for key, value in detail.items() if value is not None}}
+def _joined(details: list[JSON]) -> JSON:
+    joined = dict(details[0])
+    for detail in details[1:]:
+        joined.update((key, value) for key, value in detail.items() if value is not None)
     for key in _JOINED:
-        if key in last or key in detail:
-            joined[key] = (last.get(key) or "") + (detail.get(key) or "")
+        if any(key in each for each in details):
+            joined[key] = "".join([each.get(key) or "" for each in details])
     return joined
 
 
@@ -190,8 +191,7 @@ class _Turn:
     def __init__(self, owner: object) -> None:
         """`owner` is the mark of the one history that may change it."""
         self.owner = owner
-        self.open: list[tuple[str, ir.ToolCall]] = []  # the wire's id alongside the call
-        self.answered: dict[str, ir.ToolCall] = {}
+        self.open = OpenCalls()  # under the wire's ids
         self.results: list[ir.Part] = []
         self.message = ir.Message("tool", self.results)
 
@@ -204,7 +204,7 @@ class _History:
         # Turns know the mark, not the history: a circle would wait for the garbage collector.
         self._mark = object()
         self._entries: list[tuple[ir.Message | None, _Turn | None]] = []
-        self._ids: set[str] = set()
+        self._ids = UniqueIds()
         self._turns: dict[str, _Turn] = {}  # the last turn that used a wire id
         self._last = _Turn(self._mark)
         self._before: list[
@@ -243,14 +243,14 @@ class _History:
             wire_ids.append(wire_id)
             made = wire_id or "call_" + short_hash(path, str(position), name, arguments)
             # Some servers number the calls of each answer anew; other wires need unique ids.
-            return unique_id(made, self._ids)
+            return self._ids.take(made)
 
         parts = assistant_parts(raw, path, request_reader, make_id, keep_empty=True)
         calls = [part for part in parts if isinstance(part, ir.ToolCall)]
         if len(wire_ids) == len(calls):
-            turn.open = list(zip(wire_ids, calls, strict=True))
+            turn.open = OpenCalls(zip(wire_ids, calls, strict=True))
         else:
-            turn.open = [(call.id, call) for call in calls]
+            turn.open = OpenCalls((call.id, call) for call in calls)
         notes = _assistant_notes(raw, parts)
         name = request_reader.get_string(raw, "name", path)
         message = ir.Message("assistant", parts, name, mark(notes))
@@ -266,7 +266,6 @@ class _History:
         own = _Turn(self._mark)
         own.open = turn.open.copy()
         own.results.extend(turn.results)
-        own.answered = turn.answered.copy()
         place = len(self._entries) - 1
         while place >= 0 and self._entries[place][1] is not turn:
             place -= 1
@@ -275,7 +274,7 @@ class _History:
             self._before, self._same = self._before[: len(self._before) - later], place
         if place >= 0:  # before the first turn there is one without an entry
             self._entries[place] = (self._entries[place][0], own)
-        for name in (*(name for name, _ in own.open), *own.answered):
+        for name in (*(name for name, _ in own.open), *own.open.answered):
             if self._turns.get(name) is turn:
                 self._turns[name] = own
         self._last = own if self._last is turn else self._last
@@ -326,12 +325,11 @@ class _History:
         if turn is None:
             return None, None
         turn = self._own(turn)
-        for position, (open_id, call) in enumerate(turn.open):
-            if wire_id == open_id or (not wire_id and (not legacy or call.name == name)):
-                del turn.open[position]
-                turn.answered[open_id] = call
-                return turn, call
-        call = turn.answered.get(wire_id)
+        if wire_id or legacy:
+            call = turn.open.with_id(wire_id) or (turn.open.named(name) if not wire_id else None)
+        else:
+            call = turn.open.first()
+        call = call or turn.open.answered.get(wire_id)
         return (turn, call) if call is not None else (None, None)
 
 

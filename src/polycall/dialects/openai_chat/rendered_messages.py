@@ -33,6 +33,7 @@ from polycall.ir import JSON
 from polycall.translation.conversation import Beginnings, is_closed, known_of, last_turn
 from polycall.translation.efforts import is_off
 from polycall.translation.foreign_words import in_words, is_rare_image, result_media
+from polycall.translation.growing import joined
 from polycall.translation.quirks import Quirks
 from polycall.translation.wire import Losses
 
@@ -67,6 +68,12 @@ class MessagesRenderer:
         self._id_pattern = re.compile(quirks.call_id_pattern) if quirks.call_id_pattern else None
         self._results: dict[str, list[tuple[int, ir.ToolResult]]] = defaultdict(list)
         places = () if is_lasting else range(len(self._messages) - 1, 0, -1)
+        said = (
+            place
+            for place in range(len(self._messages) - 1, -1, -1)
+            if self._messages[place].role != "tool"
+        )
+        self._last_said = next(said, 0)
         users = (place for place in places if self._messages[place].role == "user")
         self._last_user = next(users, 0)
         order = 0
@@ -299,6 +306,7 @@ class MessagesRenderer:
     def _echo_reasoning(self, body: JSON, parts: list[ir.Reasoning]) -> None:
         """Give back, in its own fields, what came over this dialect; and nothing else."""
         details: list[Any] = []
+        texts: dict[str, list[str]] = defaultdict(list)
         for part in parts:
             notes = own(part.metadata)
             if not notes:
@@ -307,9 +315,10 @@ class MessagesRenderer:
             details.extend(notes.get("details", ()))
             field = notes.get("field")
             if field in REASONING_FIELDS:
-                body[field] = body.get(field, "") + part.text
+                texts[field].append(part.text)
             for name, text in notes.get("also", {}).items():
-                body[name] = body.get(name, "") + text
+                texts[name].append(text)
+        body.update(joined(texts))
         if details:
             body["reasoning_details"] = merge_details(details)
 
@@ -363,7 +372,7 @@ class MessagesRenderer:
             else:
                 missing.append(call)
         self._is_settled = self._is_settled and not missing
-        if missing and (found or self._goes_on(position)):
+        if missing and (found or position < self._last_said):
             self._losses.emulate("orphan_tool_call", "an error result was made for it")
             found.extend((1 << 62, _interrupted(call), call) for call in missing)
         media: list[JSON] = []
@@ -379,9 +388,6 @@ class MessagesRenderer:
         if not self._quirks.user_after_tool and self._after_tool():
             self._out.append({"role": "assistant", "content": "Understood."})
         self._out.append({"role": "user", "content": media})
-
-    def _goes_on(self, position: int) -> bool:
-        return any(message.role != "tool" for message in self._messages[position + 1 :])
 
     def _add_result(self, result: ir.ToolResult, call: ir.ToolCall, media: list[JSON]) -> None:
         notes = own(result.metadata)

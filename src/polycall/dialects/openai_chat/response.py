@@ -7,6 +7,7 @@ and `content` (the form of an empty content).  The stream decoder makes the same
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from polycall import ir
@@ -17,7 +18,8 @@ from polycall.dialects.openai_chat.messages import assistant_parts, merge_detail
 from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, WORDS, own
 from polycall.dialects.openai_chat.usage import parse_usage, render_usage
 from polycall.ir import JSON
-from polycall.translation.calls import unique_id
+from polycall.translation.calls import UniqueIds
+from polycall.translation.growing import joined
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import once
 from polycall.translation.wire import Losses, response_reader, short_hash, unread
@@ -78,10 +80,10 @@ def parse_response(body: JSON) -> ir.Response:
         reader.fail("choices", "an answer", [])
     response_id = scalar_text(body.get("id"))
     main = _main_choice(choices)
-    used: set[str] = set()
+    used = UniqueIds()
 
     def make_id(wire_id: str, position: int, name: str, arguments: str) -> str:
-        return unique_id(wire_id or call_id(response_id, position, name), used)
+        return used.take(wire_id or call_id(response_id, position, name))
 
     path = "choices[0]"
     inner = main.get("message")
@@ -270,7 +272,8 @@ def _render_message(response: ir.Response, notes: JSON, *, legacy: bool | None) 
     message: JSON = {"role": "assistant", "content": None, "refusal": None}
     texts: list[str] = []
     calls: list[ir.ToolCall] = []
-    reasoning: dict[str, str] = {}
+    reasoning: dict[str, list[str]] = defaultdict(list)
+    refusals: list[str] = []
     details: list[Any] = []
     images: list[JSON] = []
     for part in response.message.parts:
@@ -283,12 +286,12 @@ def _render_message(response: ir.Response, notes: JSON, *, legacy: bool | None) 
                 fields = own(part.metadata)
                 field = reasoning_field(fields)
                 if fields.get("field") or (part.text and "details" not in fields):
-                    reasoning[field] = reasoning.get(field, "") + part.text
+                    reasoning[field].append(part.text)
                 for name, text in fields.get("also", {}).items():
-                    reasoning[name] = reasoning.get(name, "") + text
+                    reasoning[name].append(text)
                 details.extend(fields.get("details", ()))
             case ir.Refusal():
-                message["refusal"] = (message["refusal"] or "") + part.text
+                refusals.append(part.text)
             case ir.Media():
                 if (image := render_image(part)) is not None:
                     images.append(image)
@@ -296,9 +299,11 @@ def _render_message(response: ir.Response, notes: JSON, *, legacy: bool | None) 
                     texts.append(media_note(part))
             case ir.Opaque() | ir.ToolResult():
                 pass  # another vendor's server tools: Chat has no place for them
+    if refusals:
+        message["refusal"] = "".join(refusals)
     form = notes.get("content") or ("null" if calls or message["refusal"] else "empty")
     message["content"] = "".join(texts) if texts else None if form == "null" else ""
-    message.update(reasoning)
+    message.update(joined(reasoning))
     if details:
         message["reasoning_details"] = merge_details(details)
     if images:

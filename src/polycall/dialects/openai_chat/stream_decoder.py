@@ -29,6 +29,7 @@ from polycall.dialects.openai_chat.stream_items import CallTracker, PartQueue
 from polycall.dialects.openai_chat.usage import merge_usage, parse_usage
 from polycall.errors import TruncatedError
 from polycall.ir import JSON
+from polycall.translation.growing import settled
 from polycall.translation.stream import Payload, StreamDecoderBase
 from polycall.translation.wire import response_reader
 
@@ -227,7 +228,7 @@ class StreamDecoder(StreamDecoderBase):
         if not parts.has_content and self._content_seen == (parts.has_calls or parts.has_refusal):
             form = "empty" if self._content_seen else "null"
         choices = [self._others[index].result() for index in sorted(self._others)]
-        notes = response_notes(self._body, self._choice, self._message, choices, form)
+        notes = response_notes(self._body, self._choice, settled(self._message), choices, form)
         self.out.end(
             ir.ResponseEnd(
                 finish_reason(

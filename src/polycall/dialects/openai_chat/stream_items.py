@@ -17,7 +17,8 @@ from polycall.dialects.openai_chat.names import mark, own
 from polycall.dialects.openai_chat.response import call_id
 from polycall.errors import ProtocolError
 from polycall.ir import JSON, Part, Reasoning, Refusal, Text, ToolCall
-from polycall.translation.calls import unique_id
+from polycall.translation.calls import UniqueIds
+from polycall.translation.growing import grow_text, settled
 from polycall.translation.stream import EventWriter
 from polycall.translation.wire import Path, response_reader, unread
 
@@ -112,8 +113,7 @@ class PartQueue:
         if last is not None and last.kind == "reasoning":
             field = last.notes.get("field") or _field(last.part)
             if field and field != name:
-                also = last.notes.setdefault("also", {})
-                also[name] = also.get(name, "") + text
+                grow_text(last.notes.setdefault("also", {}), name, text)
                 return
             if not field:
                 last.notes["field"] = name
@@ -213,6 +213,8 @@ class PartQueue:
                 self._out.delta(_CUSTOM_TAIL)
         if "details" in item.notes:
             item.notes["details"] = merge_details(item.notes["details"])
+        if "also" in item.notes:
+            item.notes["also"] = settled(item.notes["also"])
         self._out.end_part(mark(item.notes))
         self._is_open = False
         del self._items[0]
@@ -250,7 +252,7 @@ class CallTracker:
         self._by_index: dict[int, CallItem] = {}
         self._by_id: dict[str, CallItem] = {}
         self._last: CallItem | None = None
-        self._used: set[str] = set()
+        self._used = UniqueIds()
         self._count = 0
         self.response_id = ""
 
@@ -268,7 +270,7 @@ class CallTracker:
             item.wire_id = wire_id
             self._by_id[wire_id] = item
             if not item.is_ready:
-                item.call = replace(item.call, id=unique_id(wire_id, self._used))
+                item.call = replace(item.call, id=self._used.take(wire_id))
                 item.part = item.call
         self._last = item
         if len(raw) > 2 or len(inner) > 2:
@@ -306,7 +308,7 @@ class CallTracker:
 
     def _begin(self, index: int | None, wire_id: str, name: str, *, is_custom: bool) -> CallItem:
         wanted = wire_id or call_id(self.response_id, self._count, name)
-        item = CallItem(wire_id, unique_id(wanted, self._used), is_custom=is_custom)
+        item = CallItem(wire_id, self._used.take(wanted), is_custom=is_custom)
         self._count += 1
         if index is not None:
             self._by_index[index] = item

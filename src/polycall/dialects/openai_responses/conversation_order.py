@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from polycall.ir import Message, Part, ToolCall, ToolResult
-from polycall.translation.calls import unique_id
+from polycall.translation.calls import UniqueIds
 from polycall.translation.conversation import begun, keep_begun, last_turn
 
 
@@ -40,17 +40,17 @@ class _Ids:
     """The ids of one conversation: a call that repeats one is numbered, its result follows."""
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
+        self._taken = UniqueIds()
         self._waiting: dict[str, deque[str]] = defaultdict(deque)
 
     @property
     def are_all_answered(self) -> bool:
         return not any(self._waiting.values())
 
-    def taken(self) -> set[str]:
+    def taken(self) -> UniqueIds:
         return self._taken.copy()
 
-    def begin(self, taken: set[str]) -> None:
+    def begin(self, taken: UniqueIds) -> None:
         self._taken = taken.copy()
 
     def ordered(self, messages: Sequence[Message]) -> list[Message]:
@@ -68,7 +68,7 @@ class _Ids:
     def _part(self, part: Part) -> Part:
         match part:
             case ToolCall():
-                unique = unique_id(part.id, self._taken)
+                unique = self._taken.take(part.id)
                 self._waiting[part.id].append(unique)
                 return part if unique == part.id else replace(part, id=unique)
             case ToolResult() if self._waiting[part.call_id]:

@@ -178,7 +178,7 @@ class MessagesRenderer:
 
     def _assistant(self, message: ir.Message, path: str) -> None:
         keeps_ids = all(
-            self._keeps(part, message.parts[position + 1 :])
+            self._keeps(part, is_followed=position + 1 < len(message.parts))
             for position, part in enumerate(message.parts)
             if isinstance(part, ir.Reasoning)
         )
@@ -196,7 +196,7 @@ class MessagesRenderer:
                 group = []
             match part:
                 case ir.Reasoning():
-                    self._reasoning(part, message.parts[position + 1 :])
+                    self._reasoning(part, is_followed=position + 1 < len(message.parts))
                 case ir.ToolCall():
                     self._call(part, keeps_ids)
                 case ir.Opaque():
@@ -214,7 +214,7 @@ class MessagesRenderer:
             item.pop("id", None)
         self._items.append(item)
 
-    def _keeps(self, part: ir.Reasoning, following: Sequence[ir.Part]) -> bool:
+    def _keeps(self, part: ir.Reasoning, *, is_followed: bool) -> bool:
         """Whether the vendor can take this reasoning back.
 
         Without storage it needs the encrypted content, and it refuses reasoning without the item
@@ -227,10 +227,10 @@ class MessagesRenderer:
         is_complete = self._is_stored or bool(
             own(part.metadata).get("fields", {}).get("encrypted_content")
         )
-        return is_complete and bool(following)
+        return is_complete and is_followed
 
-    def _reasoning(self, part: ir.Reasoning, following: Sequence[ir.Part]) -> None:
-        if self._keeps(part, following):
+    def _reasoning(self, part: ir.Reasoning, *, is_followed: bool) -> None:
+        if self._keeps(part, is_followed=is_followed):
             self._items.append(reasoning_item(part))
             return
         self._losses.drop_state("reasoning", "reasoning that this provider cannot take back")
