@@ -50,13 +50,68 @@ def test_a06_the_model_that_was_asked_for_may_be_repeated(named: str) -> None:
     [
         '{"type":"session.update","session":{"voice":"v"}}',
         '{"type":"session.update","session":7}',
-        '{"type":"input_text","text":"\\u0061 \\"session.update\\""}',
         '{"type":"input_audio_buffer.append","audio":"AAAA"}',
+        '{"type": "input_text", "text": "\\u0000"}',
         "no JSON \\u0000",
+        '[1, "models"]',
     ],
 )
 def test_other_frames_stay_as_they_are(frame: str) -> None:
     assert OPENAI.to_provider(frame.encode(), ASKED, MODEL) == frame.encode()
+
+
+def test_what_is_said_of_models_stays_what_it_is() -> None:
+    frame = '{"type":"input_text","text":"\\u0061 model","item":{"text":{"model":"dear"}}}'
+    assert json.loads(OPENAI.to_provider(frame.encode(), ASKED, MODEL)) == json.loads(frame)
+    again = b'{"setup":{"model":"models/up/cheap"}}'
+    assert GEMINI.to_provider(again, ASKED, MODEL) == b'{"setup":{"model":"models/cheap"}}'
+
+
+# Frames that some reader takes for one that names another model: it matches names in any case,
+# takes the first of two fields, reads more than JSON, or finds out the encoding.
+FRAMES = [
+    b'{"type":"session.update","session":{"voice":"v"},"Session":{"model":"dear"}}',
+    b'{"TYPE":"session.update","session":{"model":"dear"}}',
+    b'{"type":"session.update","session":{"model":"dear"},"type":"x"}',
+    b'{"type":"transcription_session.update","session":{"model":"dear"}}',
+    b'{"type":"session.start","session":{"model":"dear"}}',
+    b'{"type":"response.create","response":{"model":"dear"}}',
+    b'{"type":"session.update","model":"dear","session":{}}',
+    b'{"setup":{"model":"models/dear"}}',
+    b'{"setup":{"mo_del":"models/dear"}}',
+    b'{"setup":{"mod\\u0065l":"models/dear"}}',
+    b'{"Setup":{"MODEL":"models/dear"}}',
+    b'{"type":"session.update","session":{"model":"dear","speed":NaN}}',
+    b'{"type":"session.update","session":{"model":"dear",},}',
+    b'{"type":"session.update","session":{"model":"dear"}} // more',
+    b'{"type":"session.update","session":{"model":"dear","voice":"\xff"}}',
+    b'\xef\xbb\xbf{"type":"session.update","session":{"model":"dear","x":NaN}}',
+    *(
+        '{"type":"session.update","session":{"model":"dear"}}'.encode(encoding)
+        for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+    ),
+]
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("route", [OPENAI, LIVE, GEMINI])
+def test_a06_no_reader_finds_another_model_in_a_frame(route: ClientRoute, frame: bytes) -> None:
+    with pytest.raises(InvalidRequestError):
+        route.to_provider(frame, ASKED, MODEL)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"type":"session.update","session":{"model":"dear"},"session":{}}',
+        b'{"type":"session.update","session":{"model":"dear"},"session":7}',
+        b'{"type":"session.update","session":{"model":"dear","model":"up/cheap"}}',
+        b'{"setup":{"model":"dear"},"setup":{"model":"cheap"}}',
+        b'{"setup":{"\\u004Dodel":"dear"},"setup":{}}',
+    ],
+)
+def test_a06_of_a_field_that_stands_twice_one_is_sent(frame: bytes) -> None:
+    assert b"dear" not in OPENAI.to_provider(frame, ASKED, MODEL)
 
 
 def test_sound_in_bytes_stays_as_it_is() -> None:

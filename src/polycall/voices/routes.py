@@ -6,6 +6,7 @@ google-genai 3.6.1 `live.py`.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _KEY_PROTOCOL = "openai-insecure-api-key."
 _GOOGLE = "/ws/google.ai.generativelanguage.{}.GenerativeService.BidiGenerateContent"
 _MODELS = "models/"
+# An escape of a letter of `model`, or of what may stand between two of them.
+_HIDDEN = re.compile(rb"\\u00(?:[46][45cdf]|5f)", re.IGNORECASE)
 
 
 class ClientRoute(Struct, frozen=True):
@@ -94,31 +97,36 @@ class ClientRoute(Struct, frozen=True):
             return ""
         return found if isinstance(found, str) else ""
 
+    def may_name_model(self, frame: bytes) -> bool:
+        """Whether a later frame may name a model, or is written so that this cannot be seen."""
+        if b"\\u00" in frame and _HIDDEN.search(frame) is not None:
+            return True
+        return b"model" in frame.lower().replace(b"_", b"") or _is_wide(frame)
+
     def to_provider(self, frame: bytes, asked: str, model: str) -> bytes:
         """A later frame, in which clients may repeat the model by the name that they asked for.
 
+        What a provider reads is what was read here, whatever it takes of fields that stand twice.
         Raises `InvalidRequestError` for another model: the key, the limits and the price are those
         of the one that was asked for.
         """
-        if b'"session.update"' not in frame and b"\\u00" not in frame:
+        if not self.may_name_model(frame):
             return frame
         try:
             body: Any = jsontext.decode(frame)
-            if body["type"] != "session.update":
-                return frame
-            session: Any = body["session"]
-            named = {name: session[name] for name in session if name.casefold() == "model"}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except ValueError as error:
+            if not _may_be_object(frame):
+                return frame  # sound
+            raise InvalidRequestError(f"a frame is not JSON in UTF-8: {error}") from None
+        if not isinstance(body, dict):
             return frame  # the provider says what is wrong with it
-        if any(each not in (asked, model) for each in named.values()):
-            raise InvalidRequestError(
-                f"the session is one with {asked!r}; open another for another model",
-                param="session.model",
-            )
-        if not named:
-            return frame
-        rest = {name: value for name, value in session.items() if name not in named}
-        return jsontext.encode_bytes({**body, "session": {**rest, "model": model}})
+        fields: JSON = body  # pyright: ignore[reportUnknownVariableType]
+        return jsontext.encode_bytes(
+            {
+                name: _with_one_model(value, asked, model)
+                for name, value in _with_one_model(fields, asked, model).items()
+            }
+        )
 
     def error(self, error: JSON, event_id: str) -> str:
         """A frame that says what is wrong; empty where the protocol has none.
@@ -171,6 +179,39 @@ ROUTES: dict[str, ClientRoute] = {
     "/v1/live/sessions": _LIVE,
     **{_GOOGLE.format(version): _GEMINI for version in ("v1", "v1beta", "v1alpha")},
 }
+
+
+def _is_wide(frame: bytes) -> bool:
+    """Whether a frame may be JSON in UTF-16 or UTF-32, which some servers detect."""
+    return b"\0" in frame[:8] and _may_be_object(frame)
+
+
+def _may_be_object(frame: bytes) -> bool:
+    """Whether a frame may be a JSON object to somebody, in any encoding, with a mark or without."""
+    return frame[:16].translate(None, b"\0\xfe\xff\xef\xbb\xbf \t\r\n").startswith(b"{")
+
+
+def _with_one_model(holder: Any, asked: str, model: str) -> Any:
+    """An object with the provider's name of the model, where it names it."""
+    if not isinstance(holder, dict):
+        return holder
+    fields: JSON = holder  # pyright: ignore[reportUnknownVariableType]
+    named = {name: value for name, value in fields.items() if _is_field(name, "model")}
+    if not named:
+        return fields
+    plain = {_without_prefix(value) for value in named.values()}
+    if not plain <= {asked, model}:
+        raise InvalidRequestError(
+            f"the session is one with {asked!r}; open another for another model",
+            param="session.model",
+        )
+    prefix = _MODELS if str(next(iter(named.values()))).startswith(_MODELS) else ""
+    rest = {name: value for name, value in fields.items() if name not in named}
+    return {**rest, "model": prefix + model}
+
+
+def _without_prefix(value: Any) -> str:
+    return value.removeprefix(_MODELS) if isinstance(value, str) else ""
 
 
 def _is_field(name: str, field: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from polycall.gateway.http.client_socket import ClientSocket
 from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.http.values import ValueCounter
 from polycall.gateway.observability.attempt_report import for_client
 from polycall.gateway.sessions.meter import Meter
 from polycall.voices.connection import ConnectionClosedError, WebSocket
@@ -65,7 +66,9 @@ class Relay:
             if not number % _TURN_FRAMES:
                 await asyncio.sleep(0)
             frame, is_text = await self.client.receive()
-            frame = self.meter.to_provider(frame)
+            if self.meter.route.may_name_model(frame):
+                await ValueCounter().add(frame)
+                frame = self.meter.to_provider(frame)
             try:
                 async with asyncio.timeout(self.send_s):
                     await self.provider.send(frame, is_text=is_text)

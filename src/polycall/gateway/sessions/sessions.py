@@ -31,6 +31,7 @@ from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.replies import internal_error, render_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
 from polycall.gateway.http.socket_entry import SocketClosed
+from polycall.gateway.http.values import ValueCounter
 from polycall.gateway.observability.attempt_report import for_client, report_failure, words_of
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.processes.memory_guard import MemoryGuard
@@ -370,6 +371,7 @@ async def _first_frame(socket: ClientSocket) -> dict[str, Any]:
         raise errors.UpstreamTimeoutError(
             "no first frame came in time", should_retry=False
         ) from None
+    await ValueCounter().add(frame)
     try:
         body: Any = jsontext.decode(frame)
     except ValueError:
