@@ -9,16 +9,24 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+import msgspec
 from msgspec import Struct
 
 from polycall._support import jsontext
+from polycall.errors import RequestError
 from polycall.ir import JSON
 
 
 class Edited(Struct, frozen=True):
-    """Yes, with these arguments instead of the model's."""
+    """Yes, with these arguments instead of the model's; `RequestError` where they are no object."""
 
     arguments: JSON
+
+    def __post_init__(self) -> None:
+        given: Any = self.arguments
+        if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):  # pyright: ignore[reportUnknownVariableType]
+            raise RequestError(f"arguments are a dictionary by parameters' names, not {given!r}")
+        check_json(given, "the arguments are")  # pyright: ignore[reportUnknownArgumentType]
 
 
 class Answered(Struct, frozen=True):
@@ -26,6 +34,14 @@ class Answered(Struct, frozen=True):
 
     result: Any
     is_error: bool = False
+
+
+def check_json(value: Any, what: str) -> None:
+    """Refuse what JSON has no form for, such as NaN, before it is kept as something else."""
+    try:
+        json.dumps(msgspec.to_builtins(value), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"{what} not JSON: {error}") from None
 
 
 Answer: TypeAlias = bool | str | Edited | Answered

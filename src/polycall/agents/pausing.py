@@ -22,6 +22,7 @@ from polycall.agents.approval_backend import (
     ApprovalRequest,
     Edited,
     call_digest,
+    check_json,
 )
 from polycall.agents.compaction import Shortened
 from polycall.agents.context import Frame
@@ -136,6 +137,17 @@ class ApprovalDecision(Struct, frozen=True, omit_defaults=True):
     arguments: JSON | None = None  # instead of the model's
     result: Answered | None = None  # instead of running it
 
+    def __post_init__(self) -> None:
+        """Refuse what could not be read again where the run continues."""
+        if not isinstance(self.reason, str):  # pyright: ignore[reportUnnecessaryIsInstance] - from the caller
+            raise RequestError(f"reason is text that the model reads, not {self.reason!r}")
+        if not isinstance(self.always, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - from the caller
+            raise RequestError(f"always is true or false, not {self.always!r}")
+        if self.arguments is not None:
+            Edited(self.arguments)
+        if self.result is not None:
+            check_json(self.result.result, "the result is")
+
     def answer(self, request: ApprovalRequest) -> Answer:
         """The answer to this request; a refusal, where the decision was for another call."""
         if self.allowed and self.digest != request.digest:
@@ -196,10 +208,6 @@ class PausedRun(Struct):
     def answer(self, approval_id: str, result: Any, *, is_error: bool = False) -> None:
         """Give the call this result, which is JSON, instead of running it: work done elsewhere."""
         approval = self._undecided(approval_id)
-        try:
-            jsontext.encode(result)
-        except (TypeError, ValueError) as error:
-            raise RequestError(f"the result of {approval_id!r} is not JSON: {error}") from None
         made = ApprovalDecision(
             allowed=True, result=Answered(result, is_error), digest=approval.digest
         )

@@ -13,6 +13,7 @@ from polycall._support import jsontext
 from polycall._support.printable import printable_line
 from polycall.agents import ApprovalRequest
 from polycall.agents.approval_backend import Answer, Edited
+from polycall.errors import RequestError
 from polycall.ir import JSON
 
 _ANSWER_BYTES_MAX = 65_536
@@ -78,7 +79,11 @@ async def _edited() -> Answer:
             print(f"  this is no JSON: {error}", file=sys.stderr)
             continue
         if isinstance(value, dict):
-            return Edited(cast("JSON", value))
+            try:
+                return Edited(cast("JSON", value))
+            except RequestError as error:
+                print(f"  {error}", file=sys.stderr)
+                continue
         print('  arguments are an object, such as {"amount": 9}', file=sys.stderr)
 
 

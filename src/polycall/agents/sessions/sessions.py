@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -388,16 +389,23 @@ LEASE_S = 30.0
 _POLL_S = (0.01, 0.25)
 
 
-_held: ContextVar[frozenset[tuple[int, str]]] = ContextVar(
-    "polycall_sessions_held", default=frozenset()
-)
+@dataclass
+class _Hold:
+    """A session that code holds, until it gives it back: maybe where its context is another's."""
+
+    store: SessionStore
+    session: str
+    is_held: bool = True
+
+
+_holds: ContextVar[tuple[_Hold, ...]] = ContextVar("polycall_sessions_held", default=())
 
 
 @asynccontextmanager
 async def locked(store: SessionStore, session: str, wait_s: float) -> AsyncGenerator[None]:
     """Hold the session; `SessionConflictError` where it is not free within `wait_s` seconds."""
-    key = (id(store), session)
-    if key in _held.get():
+    before = _holds.get()
+    if any(each.is_held and each.store is store and each.session == session for each in before):
         raise SessionConflictError(
             f"session {session!r} is being run by the code that calls this run, so it would wait "
             "for itself; nothing was run"
@@ -405,12 +413,13 @@ async def locked(store: SessionStore, session: str, wait_s: float) -> AsyncGener
     owner = secrets.token_hex(8)
     await _taken(store, session, owner, wait_s)
     renewing = asyncio.create_task(_renewed(store, session, owner))
-    before = _held.get()
-    _held.set(before | {key})
+    hold = _Hold(store, session)
+    _holds.set((*before, hold))
     try:
         yield
     finally:
-        _held.set(before)
+        hold.is_held = False
+        _holds.set(before)
         renewing.cancel()
         await asyncio.wait([renewing])
         # Where the database is out of reach, the lease runs out by itself.
