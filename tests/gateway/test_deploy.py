@@ -47,7 +47,7 @@ def test_the_compose_file() -> None:
     assert run("check-jsonschema", *schema, DEPLOY / "compose.yaml") == ""
 
 
-@pytest.mark.parametrize("version", ["1.30", "1.33", "1.37"])
+@pytest.mark.parametrize("version", ["1.30", pytest.param("1.33", marks=pytest.mark.slow), "1.37"])
 def test_the_manifest(version: str) -> None:
     words = ("--strict", "--no-warn", "-k", version, DEPLOY / "kubernetes.yaml")
     assert run("kubernetes-validate", *words) == ""
