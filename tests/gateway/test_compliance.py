@@ -47,8 +47,8 @@ def judged(form: str, base_url: str, model: str) -> list[dict[str, Any]]:
         check=False,
     )
     assert done.stdout, done.stderr[-2000:]
-    found = json.loads(done.stdout)
-    return found if isinstance(found, list) else found["results"]
+    found: Any = json.loads(done.stdout)
+    return found if isinstance(found, list) else found["results"]  # pyright: ignore[reportUnknownVariableType]
 
 
 def failed(results: list[dict[str, Any]]) -> list[tuple[Any, Any]]:
