@@ -7,19 +7,30 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import psycopg
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from polycall.errors import RequestError, StoreError
-from polycall.gateway.store import KeyRow, KeySecret, LedgerRow, Store, key_operations, open_store
+from polycall.gateway.store import (
+    KeyRow,
+    KeySecret,
+    LedgerRow,
+    Store,
+    key_operations,
+    open_store,
+    operations,
+)
 from polycall.gateway.store.base import Operation, Query
 from polycall.gateway.store.postgres import PostgresEngine
 from polycall.gateway.store.schema import MIGRATIONS, VERSION
+from polycall.gateway.store.search import one
+from polycall.gateway.store.sqlite import SQLiteEngine
+from polycall.gateway.store.writer import RowWriter, Spool
 from tests.servers import Postgres
 
 T = TypeVar("T")
@@ -109,6 +120,86 @@ store = open_store(sys.argv[1], pathlib.Path())
 print(store.secret.hex())
 asyncio.run(store.close())
 """
+
+
+@pytest.mark.parametrize("count", [1, 3, 64, 65, 200])
+async def test_each_of_many_rows_is_written_as_it_is_and_once(
+    store_url: str, tmp_path: Path, count: int
+) -> None:
+    """However many go into one statement, and whatever stands in them."""
+    texts = [
+        "",
+        "it's",
+        'a "word"',
+        "100 % of \\u0041 \\",
+        "물 🎉\u2028\n\t",
+        "?, (:1) $2 ]",
+        "null",
+    ]
+    costs = [None, "0", "0.000000000001", "123456789.123456789123456789"]
+    rows = [
+        replace(
+            ROW,
+            id=f"req_{number}",
+            created=1_790_000_000 + number / 3,
+            key=texts[number % len(texts)],
+            error=texts[number % 5],
+            input_tokens=[None, 0, 2**53][number % 3],
+            cost_usd=costs[number % len(costs)],
+            duration_ms=[0.1, 1e-7, 123456.789][number % 3],
+            first_ms=[None, 0.3][number % 2],
+        )
+        for number in range(count)
+    ]
+    store = open_store(store_url, tmp_path)
+    for written in (rows[:2], rows, [*rows[-3:], *rows[-3:]]):
+        await store.change(operations.add_rows([astuple(row) for row in written]))
+    found = [await store.look_up(one(row.id)) for row in rows]
+    assert found == rows
+    assert len(await store.ledger_rows(1000)) == count
+    await store.close()
+
+
+async def test_many_rows_are_few_statements(tmp_path: Path) -> None:
+    """One for each row has the thread that writes wait for the interpreter at each."""
+    engine = SQLiteEngine(str(tmp_path / "store.db"))
+    ran: list[str] = []
+    engine._writer.set_trace_callback(ran.append)  # pyright: ignore[reportPrivateUsage]
+    rows = [astuple(replace(ROW, id=f"req_{number}")) for number in range(200)]
+    await engine.write(operations.add_rows(rows))
+    assert sum("INSERT" in sql for sql in ran) == 5
+    await engine.close()
+
+
+async def test_a_busy_ledger_is_written_in_small_batches_and_one_that_is_away_tried_seldom(
+    tmp_path: Path,
+) -> None:
+    """While a batch is written requests wait for the core; each failure is a line of the log."""
+    sizes: list[int] = []
+    is_away = False
+
+    async def write(rows: Sequence[LedgerRow]) -> None:
+        sizes.append(len(rows))
+        if is_away:
+            raise StoreError("away")
+
+    async def add(count: int) -> None:
+        for _ in range(count):
+            writer.add(ROW)
+            await asyncio.sleep(0)
+
+    writer = RowWriter(write, Spool(tmp_path, "x"))
+    await add(1000)
+    assert len(sizes) >= 6
+    is_away = True
+    await add(200)
+    before = len(sizes)
+    await add(1000)
+    assert len(sizes) <= before + 2
+    is_away = False
+    await writer.recover(write)
+    await writer.close()
+    assert sum(sizes) >= 2200
 
 
 def test_replicas_that_start_at_once_migrate_once(store_url: str) -> None:

@@ -20,7 +20,7 @@ StatePlace: TypeAlias = tuple[float, str, str]  # when it was written, owner, id
 
 
 class Query(NamedTuple):
-    """One statement, its places marked `?`.  `is_many` runs it for each of `values`."""
+    """One statement, its places marked `?`.  `is_many`: it inserts a row for each of `values`."""
 
     sql: str
     values: Sequence[Any] = ()

@@ -1,5 +1,8 @@
 """Writes the ledger behind the requests: in batches, through outages, each row once.
 
+A batch is small: while another thread or the database writes it, requests may wait for the core
+that they share with it.
+
 Rows that the database did not take lie in files alongside the configuration, until it does.  A
 process writes files of its own and holds a lock on them; a process that finds one without a lock
 takes it over, since its process is gone.
@@ -29,6 +32,7 @@ except ImportError:  # not on Windows, where nobody takes over another's files
 logger = logging.getLogger("polycall.store")
 
 FLUSH_S = 0.25
+_ROWS = 64  # that are written before then
 # A database that takes longer may be on its way out: what waits for it goes to a file too, and
 # so does at once what comes meanwhile.
 _PATIENCE_S = 0.5
@@ -43,7 +47,7 @@ Write = Callable[[Sequence[LedgerRow]], Awaitable[None]]
 
 
 class RowWriter:
-    """Takes rows and writes them four times a second.  `close` when no more will come."""
+    """Takes rows and writes them, four times a second at least.  `close` when no more will come."""
 
     def __init__(self, write: Write, spool: Spool) -> None:
         """`write` writes rows down, and leaves those that are there as they are."""
@@ -54,12 +58,16 @@ class RowWriter:
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: set[asyncio.Task[None]] = set()
         self._late = 0  # writes that take too long
+        self._is_kept = False  # the latest batch, by the spool: what comes is tried seldom
 
     def add(self, row: LedgerRow) -> None:
         """Write a row soon."""
-        self._rows.append(row)
+        rows = self._rows
+        rows.append(row)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush_timed)
+        if len(rows) >= _ROWS and not (self._flushing or self._is_kept):
+            self._flush()
 
     async def recover(self, write: Write) -> None:
         """Write what waits here, or was spooled by this process or by dead ones."""
@@ -90,8 +98,11 @@ class RowWriter:
         if self._stuck:
             logger.error("%d rows of the ledger are lost", len(self._stuck))
 
-    def _flush(self) -> None:
+    def _flush_timed(self) -> None:
         self._timer = None
+        self._flush()
+
+    def _flush(self) -> None:
         rows, self._rows = self._rows, []
         if rows:
             task = asyncio.ensure_future(self._write_or_spool(rows))
@@ -105,9 +116,11 @@ class RowWriter:
         if is_late:
             self._keep(rows, "the store is slow")
         self._late += is_late
+        self._is_kept = is_late
         try:
             await writing
         except StoreError as error:
+            self._is_kept = True
             if not is_late:
                 self._keep(rows, str(error))
         finally:
