@@ -1,8 +1,11 @@
 # ruff: noqa: E501 - an attack is one line
 """A25: files are their owner's alone, links lead nowhere, dumps are off, deployments fail closed."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -21,14 +24,22 @@ import msgspec
 import pytest
 import yaml
 
-from polycall._support.private_files import is_private, make_private_database, open_private
+from polycall._support.private_files import (
+    is_private,
+    make_private_database,
+    open_private,
+    write_private,
+)
 from polycall.agents import Knowledge, Sessions
 from polycall.agents.memory import Entry, JSONFileStore, SQLiteStore
+from polycall.agents.saved import Trace, save_trace
 from polycall.cli import main
+from polycall.cli.usage import write_csv
 from polycall.durable.database import Database
 from polycall.gateway.store import open_store
 from polycall.gateway.store.writer import Spool
 from polycall.sandbox import Journal
+from polycall.sim.realtime.server import _tls
 
 from ..gateway.harness import Gateway
 from ..gateway.test_store import ROW
@@ -78,7 +89,34 @@ async def make_journal(path: Path) -> None:
     Journal(path).close()
 
 
+async def make_table(path: Path) -> None:
+    write_csv(["key"], [], str(path))
+
+
+async def make_page(path: Path) -> None:
+    two = [str(path.with_name(f"{path.name}-{number}.jsonl")) for number in (1, 2)]
+    for name in two:
+        save_trace(Trace(), name)
+    assert await asyncio.to_thread(main, ["trace", "diff", *two, "--out", str(path)]) == 0
+
+
+async def make_import(path: Path) -> None:
+    old = path.with_name("litellm.yaml")
+    write_private(old, b"model_list: []\n")
+    options = ["import", "litellm", str(old), "--out", str(path), "--force"]
+    assert await asyncio.to_thread(main, options) == 0
+
+
+async def make_secret(path: Path) -> None:
+    _tls(path)
+    path.joinpath("certificate.pem").unlink()  # which everybody may see
+
+
 MAKERS: dict[str, Callable[[Path], Any]] = {
+    "table": make_table,
+    "page": make_page,
+    "import": make_import,
+    "secret": make_secret,
     "sessions": make_sessions,
     "memory": make_sqlite_memory,
     "memory.json": make_json_memory,
@@ -98,7 +136,7 @@ async def test_a25_files_of_runs_memory_sessions_and_rows_are_0600(
     try:
         await MAKERS[kind](tmp_path / f"new-{kind}")
         old = tmp_path / f"old-{kind}"
-        if kind not in ("spool", "memory.json"):
+        if kind not in ("spool", "memory.json", "secret"):
             await MAKERS[kind](old)
             old.chmod(0o666)
             await MAKERS[kind](old)

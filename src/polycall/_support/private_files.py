@@ -34,6 +34,12 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
     return descriptor
 
 
+def write_private(path: str | os.PathLike[str], data: bytes, flags: int = os.O_TRUNC) -> None:
+    """Write a whole file as `open_private` makes it; with `os.O_EXCL` it must not be there."""
+    with os.fdopen(open_private(path, os.O_WRONLY | flags), "wb") as file:
+        file.write(data)
+
+
 def make_private_database(path: str | os.PathLike[str]) -> None:
     """Make a SQLite database private, with the files that SQLite keeps alongside it.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from polycall._support.private_files import write_private
 from polycall.cli.importing import litellm, portkey
 from polycall.cli.importing.found import toml
 from polycall.config import parse_config
@@ -91,8 +93,7 @@ class _AnyVariable(dict[str, str]):
 
 def _write(path: Path, text: str, *, force: bool) -> None:
     try:
-        with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
+        write_private(path, text.encode(), os.O_TRUNC if force else os.O_EXCL)
     except FileExistsError:
         raise RequestError(f"{path} is there already; --force replaces it") from None
     except OSError as error:

@@ -7,6 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from polycall._support.private_files import write_private
 from polycall.agents.saved import (
     Trace,
     diff_html,
@@ -109,7 +110,7 @@ def _diff(options: argparse.Namespace, words: list[str]) -> int:
     one, other = (load_trace(word) for word in words)
     if options.out is not None:
         page = diff_html(one, other, (words[0], words[1]))
-        options.out.write_text(page, encoding="utf-8", errors="replace")
+        write_private(options.out, page.encode("utf-8", "replace"))
         print(options.out)
         return 0
     for line in diff_lines(one, other):

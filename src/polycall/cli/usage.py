@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from polycall._support.printable import printable_line
+from polycall._support.private_files import write_private
 from polycall.cli.stored import (
     add_store_options,
     dollars,
@@ -156,7 +157,6 @@ def write_csv(by: list[str], rows: list[UsageRow], name: str) -> None:
         sys.stdout.buffer.flush()
         return
     try:
-        with open(name, "wb") as file:
-            file.write(data)
+        write_private(name, data)
     except OSError as error:
         raise RequestError(f"cannot write {name!r}: {error.strerror}") from None

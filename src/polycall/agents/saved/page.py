@@ -20,7 +20,7 @@ from typing import Any, cast
 import msgspec
 
 from polycall._support import jsontext
-from polycall._support.private_files import open_private
+from polycall._support.private_files import write_private
 from polycall.agents.saved.trace import Trace, from_lines
 from polycall.errors import RequestError
 from polycall.ir import JSON
@@ -45,11 +45,9 @@ def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
     if suffix != ".jsonl":
         data = page_of(trace, data)
     try:
-        descriptor = open_private(path, os.O_WRONLY | os.O_TRUNC)
+        write_private(path, data)
     except OSError as error:
         raise RequestError(f"{str(path)!r} cannot be written: {error}") from None
-    with open(descriptor, "wb") as file:
-        file.write(data)
 
 
 def load_trace(path: str | os.PathLike[str]) -> Trace:

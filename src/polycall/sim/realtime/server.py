@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from polycall._support.private_files import write_private
 from polycall.sim.realtime.gemini_live import GeminiLiveSession
 from polycall.sim.realtime.gpt_live import GPTLiveSession
 from polycall.sim.realtime.link import MemoryLink, WebLink
@@ -198,12 +199,13 @@ def _tls(folder: Path) -> ssl.SSLContext:
     folder.mkdir(parents=True, exist_ok=True)
     certificate, secret = folder / "certificate.pem", folder / "key.pem"
     certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
+    write_private(
+        secret,
         key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
-        )
+        ),
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, secret)
