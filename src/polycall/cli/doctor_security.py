@@ -60,7 +60,7 @@ def _process() -> Iterator[Check]:
 
 def _file(path: Path) -> Iterator[Check]:
     try:
-        written = tomllib.loads(path.read_text("utf-8"))
+        written = tomllib.loads(path.read_text("utf-8-sig"))
         config = load_config(path)
     except (OSError, ValueError) as error:
         yield _check("configuration", "fail", f"{path} cannot be read: {error}")

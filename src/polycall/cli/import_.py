@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     """Read, write, and list what is not there."""
     source: Path = options.file
     try:
-        text = source.read_text(encoding="utf-8")
+        text = source.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{source} cannot be read: {error}") from None
     if options.kind == "litellm":

@@ -24,7 +24,7 @@ def output_schema(text: str) -> JSON:
         return _decoded(text, "--schema")
     if "," not in text and "\n" not in text and (text.endswith(".json") or Path(text).is_file()):
         try:
-            return _decoded(Path(text).read_text("utf-8"), text)
+            return _decoded(Path(text).read_text("utf-8-sig"), text)
         except OSError as error:
             raise RequestError(f"--schema: cannot read {text!r}: {error.strerror}") from None
     fields = text.split("\n" if "\n" in text else ",")

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _text_of(name: str) -> str:
     try:
-        return Path(name).read_text("utf-8")
+        return Path(name).read_text("utf-8-sig")
     except OSError as error:
         raise RequestError(f"{name}: {error.strerror}") from None
 

@@ -163,7 +163,7 @@ def _own_tables() -> dict[str, Any]:
     if path is None or not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise RequestError(f"{path}: cannot be read: {error}") from None
 

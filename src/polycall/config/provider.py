@@ -235,7 +235,7 @@ def _read_prices(reader: Reader, table: ProviderTable, path: tuple[str, ...]) ->
         try:
             prices[model] = msgspec.convert(amounts, Price)
         except msgspec.ValidationError as error:
-            reader.note(place, str(error).lower())
+            reader.misfit(place, amounts, Price, error)
         else:
             reader.check_numbers(prices[model], place, may_be_zero=True)
     return prices

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import functools
 import json
-from collections.abc import Iterable, Mapping
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +30,26 @@ MISTAKES_MAX = 100  # nobody reads more at once, and to look for near names take
 @functools.cache
 def _fields(kind: type[Struct]) -> dict[str, msgspec.structs.FieldInfo]:
     return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+
+
+def _words(kind: Any) -> list[str]:
+    """The words that a setting may be; none where it may be any text."""
+    if typing.get_origin(kind) is typing.Literal:
+        return [word for word in typing.get_args(kind) if isinstance(word, str)]
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        kinds = typing.get_args(kind)
+        words = [word for each in kinds for word in _words(each)]
+        return [*words, "true or false without quotes"] if words and bool in kinds else words
+    return []
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    """The nearest of the known names, in whatever case it was written, or all of them."""
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    if near:
+        return f"did you mean {by_lower[near[0]]!r}?"
+    return "known: " + ", ".join(each for each in known if each)
 
 
 class Reader:
@@ -77,9 +99,16 @@ class Reader:
             self.note(path, "")
             return
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(names)
-        self.note(path, f"{name!r} is not a {what}; {hint}")
+        self.note(path, f"{name!r} is not a {what}; {_hint(name, names)}")
+
+    def misfit(self, path: Key, value: Any, kind: Any, error: msgspec.ValidationError) -> None:
+        """A value of another kind than its setting's, or none of the words that the setting has."""
+        words = _words(kind)
+        if words and isinstance(value, str):
+            self.note(path, f"{value!r} is none of its values; {_hint(value, words)}")
+        else:
+            message = str(error)
+            self.note(path, message[:1].lower() + message[1:])
 
     def table(self, kind: type[T], value: Any, path: Key) -> T | None:
         """The table as a struct of what is right in it; `None` where a needed value is wrong."""
@@ -96,7 +125,7 @@ class Reader:
             try:
                 good[key] = msgspec.convert(item, field.type)
             except msgspec.ValidationError as error:
-                self.note((*path, key), str(error).lower())
+                self.misfit((*path, key), item, field.type, error)
         for key, field in fields.items():
             if field.required and key not in table:
                 self.note(path, f"{key!r} is missing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import inspect
 import logging
 import math
@@ -169,7 +170,7 @@ def load_servers(path: str | Path, environment: Mapping[str, str] | None = None)
     """
     file = Path(path)
     try:
-        value = jsontext.decode(file.read_bytes())
+        value = jsontext.decode(file.read_bytes().removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except ValueError as error:

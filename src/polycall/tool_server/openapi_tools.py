@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import codecs
 import inspect
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -252,7 +253,7 @@ async def load_document(place: str, folder: Path, transport: Transport) -> JSON:
             await answer.close()
         if answer.status != 200:
             raise ToolDefinitionError(f"{place} answered {answer.status}")
-        is_yaml = data.lstrip()[:1] not in (b"{", b"[")
+        is_yaml = data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] not in (b"{", b"[")
         if is_yaml and len(data) > _YAML_BYTES_MAX:
             raise ToolDefinitionError(
                 f"{place} is YAML of more than {_YAML_BYTES_MAX} bytes; use a file, or JSON"
@@ -269,7 +270,8 @@ async def load_document(place: str, folder: Path, transport: Transport) -> JSON:
         except OSError as error:
             raise ToolDefinitionError(f"{place} cannot be read: {error.strerror}") from None
         bounds = {}
-    document = await asyncio.to_thread(_parsed, place, data, bounds)
+    plain = data.removeprefix(codecs.BOM_UTF8)
+    document = await asyncio.to_thread(_parsed, place, plain, bounds)
     if not isinstance(document, dict):
         raise ToolDefinitionError(f"{place} is no OpenAPI document")
     return cast("JSON", document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import inspect
 import pkgutil
@@ -210,7 +211,7 @@ def folder_branches(folder: str | Path, run: RunNamed) -> dict[str, Any]:
     branches: dict[str, Any] = {}
     for file in sorted(root.rglob("*.json")):
         try:
-            value = jsontext.decode(file.read_bytes())
+            value = jsontext.decode(file.read_bytes().removeprefix(codecs.BOM_UTF8))
         except ValueError as error:
             raise ToolDefinitionError(f"{file}: not JSON: {error}") from None
         trail = list(file.relative_to(root).parts[:-1]) or [file.stem]

@@ -310,7 +310,7 @@ def _scripted_calls(calls: list[dict[str, Any]], place: int) -> list[ToolCall]:
 def _read_lines(path: Path, kind: Any) -> list[Any]:
     """JSON lines, each of a kind."""
     found: list[Any] = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
         try:
             if line.strip():
                 found.append(msgspec.json.decode(line, type=kind))
