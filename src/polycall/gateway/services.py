@@ -77,7 +77,7 @@ class GatewayServices:
         return await self._fetching.with_bytes(request, dialect, owner)
 
     def as_learned(self, target: Target) -> Target:
-        """The stop with what its provider has taught since the start."""
+        """The target with what its provider has taught since the start."""
         return without_usage(target) if target.provider.name in self._without_usage else target
 
     def corrections_of(self, target: Target, dialect: str) -> tuple[Correction, ...]:

@@ -34,7 +34,7 @@ class KeyRefresher:
         self._lock = asyncio.Lock()
 
     async def other(self, target: Target) -> Target | None:
-        """The stop with another key than the refused one; `None` if absent."""
+        """The target with another key than the refused one; `None` if absent."""
         name, number = target.provider.name, target.key_number
         source = self._sources.get(name, ())[number : number + 1]
         if not source or not is_rereadable(source[0]):

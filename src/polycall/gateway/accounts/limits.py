@@ -250,7 +250,7 @@ class KeyLimits:
         )
 
     async def _highest_cost(self, owner: Owner, client_request: Sized, size: Usage) -> Decimal:
-        """What the request costs at the dearest stop of its route."""
+        """What the request costs at the dearest target of its route."""
         highest = Decimal(0)
         for target in self._services.router.possible(client_request.model):
             cost = await self._services.costs.at_most(target.provider, target.model, size)

@@ -1,4 +1,4 @@
-"""One stop's request, ready to be sent, and what its refusal may mean."""
+"""One target's request, ready to be sent, and what its refusal may mean."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HELD_BYTES_MAX = 64 * 1024  # of a body whose answer has begun
 
 
 class Attempt(Struct, frozen=True):
-    """One stop's request, ready to be sent.  `exchange` is `None` where it is passed through."""
+    """One target's request, ready to be sent.  `exchange` is `None` where it is passed through."""
 
     target: Target
     dialect: Dialect

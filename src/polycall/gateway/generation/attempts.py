@@ -1,7 +1,7 @@
-"""From the first stop to an answer: attempts, waits, fallback.
+"""From the first target to an answer: attempts, waits, fallback.
 
-A stop is tried until its answer begins; from then on its end is the answer's end.  Each stop gets
-its own rendering of what the client asked.
+A target is tried until its answer begins; from then on its end is the answer's end.  Each
+target gets its own rendering of what the client asked.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _OTHERS_MAY = (AuthenticationError, BillingError, PermissionDeniedError, NotFoun
 
 
 class Routable(Protocol):
-    """What is asked, and how it is sent to each stop."""
+    """What is asked, and how it is sent to each target."""
 
     @property
     def model(self) -> str: ...
@@ -223,7 +223,7 @@ class AttemptRunner:
     async def _arrive(self) -> WholeAnswer | StreamedAnswer:
         last: PolycallError | None = None
         rounds = 0
-        blamed: set[str] = set()  # stops whose model wrote nothing usable: asked once more
+        blamed: set[str] = set()  # targets whose model wrote nothing usable: asked once more
         try:
             targets = list(self._router.route(self._client_request.model))
             self._client_request.plan(targets)
@@ -273,10 +273,10 @@ class AttemptRunner:
         return True
 
     async def _try(self, target: Target) -> WholeAnswer | StreamedAnswer:
-        asked = self._client_request
-        attempt = await asked.attempt(target, self._services)
+        client_request = self._client_request
+        attempt = await client_request.attempt(target, self._services)
         if may_name(attempt):
-            attempt = await check_named(asked.owner_id, attempt, self._services)
+            attempt = await check_named(client_request.owner_id, attempt, self._services)
         trace = self._gateway_request.trace
         if trace is not None:
             headers = trace.attempt(target.provider.name, target.model, attempt.http.headers)
@@ -335,7 +335,7 @@ class AttemptRunner:
     async def _mended(
         self, attempt: Attempt, error: UpstreamError
     ) -> WholeAnswer | StreamedAnswer | None:
-        """The answer to the request as its refusal asks for it: once for each stop."""
+        """The answer to the request as its refusal asks for it: once for each target."""
         services, target = self._services, attempt.target
         if not services.server.corrections:
             return None
@@ -436,7 +436,7 @@ async def _raise_refusal(attempt: Attempt, http: HTTPResponse) -> NoReturn:
 
 
 def _is_final(error: PolycallError) -> bool:
-    """Whether no other stop may be asked: the request itself is at fault, not the provider."""
+    """Whether no other target may be asked: the request itself is at fault, not the provider."""
     if isinstance(error, UpstreamError):
         return not error.should_retry and not isinstance(error, _OTHERS_MAY)
     # What one target cannot express, another may.
@@ -444,7 +444,7 @@ def _is_final(error: PolycallError) -> bool:
 
 
 def _is_passing(error: PolycallError) -> bool:
-    """Whether the same stop may do better the next time."""
+    """Whether the same target may do better the next time."""
     if isinstance(error, UpstreamError):
         return error.should_retry
     return not isinstance(error, RequestError | UnreadableCallError)

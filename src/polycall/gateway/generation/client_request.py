@@ -1,7 +1,7 @@
-"""What a client asked, and how it is sent to each stop of its route.
+"""What a client asked, and how it is sent to each target of its route.
 
-The body is parsed at most once, and only where some stop needs a translation; each stop's
-request is rendered from that original, never from another stop's.
+The body is parsed at most once, and only where some target needs a translation; each target's
+request is rendered from that original, never from another target's.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class ClientRequest:
         self.earlier = EarlierAnswers(self._fields, self.dialect.NAME, owner.id)
         self._carried: CarriedRequest | None = None
         self._targets: list[Target] = []  # of its route
-        self._shared: set[str] = set()  # dialects that several stops of the route speak
+        self._shared: set[str] = set()  # dialects that several targets of the route speak
 
     def _check_models(self) -> None:
         """Refuse what names models beside the one that is checked and paid for."""
@@ -235,7 +235,7 @@ class ClientRequest:
     def plan(self, targets: list[Target]) -> None:
         """Look at the whole route before the first attempt.
 
-        Where several stops speak one dialect, the state in it does not say whose it is: one
+        Where several targets speak one dialect, the state in it does not say whose it is: one
         would be sent what another signed.  Theirs is carried like a foreign one.
         """
         self._targets = targets
@@ -247,7 +247,7 @@ class ClientRequest:
         self._shared = {dialect for dialect, stopped in names.items() if len(stopped) > 1}
 
     async def attempt(self, target: Target, services: GatewayServices) -> Attempt:
-        """The request for one stop.
+        """The request for one target.
 
         Raises `RequestError` where it cannot be said there, or where the client asked to be told
         of losses and there are some.

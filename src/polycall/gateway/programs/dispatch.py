@@ -106,7 +106,7 @@ class ProgramDispatch:
         target: Target,
         dialect: str,
     ) -> Request:
-        """The request as the model at a stop will see it, if it is about programs."""
+        """The request as the model at a target will see it, if it is about programs."""
         given = gateway_request.headers.get(HEADER)
         marks = (_MARK, *_DECLARATIONS.values())
         if given == b"direct" or (given is None and not any(mark in data for mark in marks)):

@@ -40,10 +40,10 @@ class ModelStep:
         self.owner_id = client_request.owner.id
 
     def plan(self, targets: list[Target]) -> None:
-        """Every stop gets its own rendering in any case."""
+        """Every target gets its own rendering in any case."""
 
     async def attempt(self, target: Target, services: GatewayServices) -> Attempt:
-        """The request for one stop."""
+        """The request for one target."""
         target = services.as_learned(target)
         provider = target.provider
         name = provider.dialect_for(with_tools=True)

@@ -1,8 +1,8 @@
 """Which providers a request may go to, in which order, and which of them rest for now.
 
-A route is tried from its first stop on; a stop is one provider, model and key.  A stop that said
-`retry-after` rests until then, and one that keeps failing rests for a while (its circuit is
-open).  Resting stops go last instead of away: where nothing else is left, trying is better than
+A route is tried from its first target on; a target is one provider, model and key.  A target that
+said `retry-after` rests until then, and one that keeps failing rests for a while (its circuit is
+open).  Resting targets go last instead of away: where nothing else is left, trying is better than
 refusing.
 """
 
@@ -55,7 +55,7 @@ class Circuit:
 
 
 class TargetRouter:
-    """Turns the model a client asked for into stops.  One for the process."""
+    """Turns the model a client asked for into targets.  One for the process."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class TargetRouter:
         self._turns: dict[str, int] = {}
 
     def route(self, requested: str) -> Iterator[Target]:
-        """The stops for a model or alias, best first; `NotFoundError` for an unknown name."""
+        """The targets for a model or alias, best first; `NotFoundError` for an unknown name."""
         targets = self._routes.get(requested)
         if targets is None:
             alias = self._alias(requested)
@@ -85,7 +85,7 @@ class TargetRouter:
         return iter(self._in_order(targets)) if len(targets) > 1 else iter(targets)
 
     def possible(self, requested: str) -> list[Target]:
-        """All stops that the model or alias may lead to, in no order, and without using a turn."""
+        """All targets that the model or alias may lead to, in no order; no turn is used."""
         targets = self._routes.get(requested)
         return self._targets_of(requested, self._alias(requested)) if targets is None else targets
 
@@ -124,7 +124,7 @@ class TargetRouter:
         return self._expand(requested)
 
     def _expand(self, name: str) -> list[Target]:
-        """A stop for each key of the provider."""
+        """A target for each key of the provider."""
         prefix, _, model = name.partition("/")
         provider = self._config.providers[prefix]
         model = provider.own_name(model)
@@ -145,7 +145,7 @@ class TargetRouter:
         return [target for target in (first, *rest) for target in self._expand(target.model)]
 
     def _in_order(self, targets: list[Target]) -> list[Target]:
-        """Keys of one provider in turn, resting stops last (the first to wake before others)."""
+        """Keys of one provider in turn, resting targets last (the first to wake before others)."""
         now = self._clock()
         rotated = self._rotated(targets)
         ready = [target for target in rotated if self._rests_until(target) <= now]
@@ -163,20 +163,20 @@ class TargetRouter:
             if len(group) > 1:
                 turn = self._turns.get(name, 0)
                 self._turns[name] = (turn + 1) % len(group)
-                group = [*group[turn:], *group[:turn]]  # noqa: PLW2901 - the same stops, turned
+                group = [*group[turn:], *group[:turn]]  # noqa: PLW2901 - the same targets, turned
             ordered.extend(group)
         return ordered
 
     # What happened
 
     def succeeded(self, target: Target) -> None:
-        """The stop answered: its circuit closes."""
+        """The target answered: its circuit closes."""
         circuit = self._circuits.get((target.provider.name, target.key_number))
         if circuit is not None:
             circuit.failures = 0
 
     def failed(self, target: Target, error: UpstreamError) -> None:
-        """The stop did not answer as it should: it may have to rest."""
+        """The target did not answer as it should: it may have to rest."""
         circuit = self._circuits.setdefault((target.provider.name, target.key_number), Circuit())
         now = self._clock()
         if error.retry_after_s is not None and error.should_retry:
