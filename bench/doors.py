@@ -49,7 +49,6 @@ _DIALECTS = {
     "responses": "openai-responses",
     "gemini": "gemini",
     "ollama": "ollama-chat",
-    "converse": "bedrock-converse",
     "interactions": "gemini-interactions",
 }
 
@@ -57,16 +56,15 @@ _DIALECTS = {
 def _providers(upstream: Upstream) -> str:
     """One of each wire, as the configuration has them."""
     root = upstream.url.removesuffix("/v1")
-    framed = f'[providers.framed]\nlike = "bedrock-invoke"\nregion = "r"\nbase_url = "{root}"\n'
-    return (
-        framed
-        + 'api_key = "sk-up-aaaaaaaa"\n'
-        + "".join(
-            f'[providers.{name}]\ndialect = "{dialect}"\napi_key = "sk-up-aaaaaaaa"\n'
-            f'base_url = "{root if name == "anthropic" else upstream.url}"\n'
-            for name, dialect in _DIALECTS.items()
-        )
-    )
+    clouds = {"framed": "bedrock-invoke", "converse": "bedrock"}
+    made = [
+        f'[providers.{name}]\nlike = "{like}"\nregion = "r"\nbase_url = "{root}"\n'
+        for name, like in clouds.items()
+    ]
+    for name, dialect in _DIALECTS.items():
+        url = root if name == "anthropic" else upstream.url
+        made.append(f'[providers.{name}]\ndialect = "{dialect}"\nbase_url = "{url}"\n')
+    return "".join(f'{each}api_key = "sk-up-aaaaaaaa"\n' for each in made)
 
 
 class Served:

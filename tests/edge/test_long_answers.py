@@ -16,7 +16,9 @@ import pytest
 from bench.door_upstream import Upstream
 
 from polycall._support.json_weight import LONG_BYTES
-from polycall.dialects import openai_chat, openai_responses
+from polycall.dialects import openai_chat
+from polycall.gateway.generation.endpoints import dialect_for
+from polycall.gateway.http import framers
 from polycall.gateway.passthrough.stream import Observer
 from polycall.gateway.state.carried import CarriedTurn, Entry, Origin
 from polycall.gateway.state.carrier import Carrier
@@ -30,6 +32,7 @@ from tests.edge.test_loop_time import stream
 HOME = Origin("openai-chat", "p", "m")
 OWN: Metadata = {"openai-chat": {"field": "reasoning_content"}}
 LONG = "why? " * 400_000
+SAID = [{"role": "user", "content": "x"}]
 
 
 @pytest.fixture
@@ -97,8 +100,18 @@ def test_a20_an_answers_state_takes_no_more_than_the_answer(carrier: Carrier) ->
     assert peak < 1.2 * len(LONG)
 
 
+PATHS = {
+    "/v1/responses": {"model": "p/m", "input": "x"},
+    "/v1/messages": {"model": "p/m", "max_tokens": 9, "messages": SAID},
+    "/v1beta/interactions": {"model": "p/m", "input": "x", "store": False},
+    "/api/generate": {"model": "p/m", "prompt": "x", "stream": False},
+    "/model/p/m/converse": {"messages": [{"role": "user", "content": [{"text": "x"}]}]},
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
 async def test_a20_a_long_answer_is_made_in_a_thread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream, loop = Upstream(), threading.current_thread()
     on_loop: list[str] = []
@@ -114,7 +127,8 @@ async def test_a20_a_long_answer_is_made_in_a_thread(
         monkeypatch.setattr(owner, name, work)
 
     noted(Embedder, "response")
-    noted(openai_responses, "render_response")
+    noted(dialect_for(path, {}), "render_response")
+    noted(framers.PromptFramer, "whole")
     message = {"role": "assistant", "content": "x" * 2 * LONG_BYTES, "reasoning_content": LONG}
     body: dict[str, Any] = {"id": "c", "object": "chat.completion", "created": 1, "model": "m"}
     body["choices"] = [{"index": 0, "message": message, "finish_reason": "stop"}]
@@ -126,9 +140,9 @@ async def test_a20_a_long_answer_is_made_in_a_thread(
         f'base_url = "{upstream.url}"\napi_key = "sk-aaaaaaaa"\n'
     )
     async with serving(tmp_path, config) as served:
-        status, made = await stream(served, "/v1/responses", {"model": "p/m", "input": "x"})
+        status, made = await stream(served, path, PATHS[path])
     assert status == 200
-    assert len(made) > len(data)
+    assert len(made) > 2 * LONG_BYTES
     assert on_loop == []
 
 
@@ -152,3 +166,47 @@ def test_a20_a_long_frame_is_read_without_a_copy(
     assert made == whole
     assert seen == [small, long, small * 3]
     assert observer.frames == 5
+
+
+STREAMS = {
+    "/api/generate": {"model": "p/m", "prompt": "x"},
+    "/model/p/m/invoke-with-response-stream": {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 9,
+        "messages": SAID,
+    },
+}
+
+
+@pytest.mark.parametrize("path", STREAMS)
+@pytest.mark.parametrize("first", ["", "x"])
+async def test_a20_a_long_event_is_framed_in_a_thread(
+    path: str, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream, loop = Upstream(), threading.current_thread()
+    on_loop = [0]
+    for framer in (framers.PromptFramer, framers.InvokeFramer):
+        inner = framer.feed
+
+        def feed(self: Any, data: bytes, inner: Any = inner) -> bytes:
+            if threading.current_thread() is loop:
+                on_loop.append(len(data))
+            return inner(self, data)
+
+        monkeypatch.setattr(framer, "feed", feed)
+    deltas = [{"content": each} for each in (first, "x" * 3 * LONG_BYTES) if each]
+    choices: list[Any] = [[{"index": 0, "delta": delta}] for delta in deltas]
+    choices.append([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+    events = [json.dumps({"id": "c", "choices": each}) for each in choices]
+    data = "".join(f"data: {each}\n\n" for each in (*events, "[DONE]")).encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n"
+    upstream.answers["m"] = lambda: head % len(data) + data
+    config = (
+        '[server]\nattempts = 1\n[providers.p]\ndialect = "openai-chat"\n'
+        f'base_url = "{upstream.url}"\napi_key = "sk-aaaaaaaa"\n'
+    )
+    async with serving(tmp_path, config) as served:
+        status, made = await stream(served, path, STREAMS[path])
+    assert status == 200
+    assert len(made) > 3 * LONG_BYTES
+    assert max(on_loop) < LONG_BYTES

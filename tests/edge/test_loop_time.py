@@ -17,7 +17,7 @@ from bench.door_upstream import Upstream
 from polycall._support.json_weight import LONG_BYTES
 from polycall.exchange import AnswerDecoder
 from polycall.gateway.app import Gateway
-from polycall.gateway.passthrough.mended_stream import MendedObserver
+from polycall.gateway.passthrough import mended_stream
 from polycall.gateway.passthrough.stream import Observer
 from polycall.gateway.processes.heavy_work import HeavyWork
 from tests.edge.test_doors import serving
@@ -78,8 +78,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
 
         monkeypatch.setattr(owner, name, feed)
 
-    note(Observer, "_look_at", "_rest_bytes")
-    note(MendedObserver, "_look_at", "_rest_bytes")
+    note(Observer, "_look_at", "held_bytes")
+    note(mended_stream._Translation, "feed", "held_bytes")  # pyright: ignore[reportPrivateUsage]
     note(AnswerDecoder, "feed", "held_bytes")
     return found
 

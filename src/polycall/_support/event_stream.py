@@ -98,23 +98,26 @@ def _read_headers(data: bytes) -> dict[str, str]:
     return headers
 
 
-def encode_message(headers: Mapping[str, str], payload: bytes) -> bytes:
-    """One message."""
+def encode_message(headers: Mapping[str, str], *payload: bytes) -> bytes:
+    """One message, whose payload may be in pieces: each is copied once."""
     pieces: list[bytes] = []
     for name, value in headers.items():
         key, text = name.encode(), value.encode()
         pieces.append(bytes((len(key),)) + key + struct.pack(">BH", _STRING, len(text)) + text)
     head = b"".join(pieces)
-    lengths = struct.pack(">II", 16 + len(head) + len(payload), len(head))
-    message = b"".join((lengths, _SUM.pack(zlib.crc32(lengths)), head, payload))
-    return message + _SUM.pack(zlib.crc32(message))
+    lengths = struct.pack(">II", 16 + len(head) + sum(map(len, payload)), len(head))
+    message = (lengths, _SUM.pack(zlib.crc32(lengths)), head, *payload)
+    message_sum = 0
+    for piece in message:
+        message_sum = zlib.crc32(piece, message_sum)
+    return b"".join((*message, _SUM.pack(message_sum)))
 
 
-def event(kind: str, payload: bytes) -> bytes:
+def event(kind: str, *payload: bytes) -> bytes:
     """An event of a service that speaks JSON."""
     return encode_message(
         {":event-type": kind, ":content-type": "application/json", ":message-type": "event"},
-        payload,
+        *payload,
     )
 
 

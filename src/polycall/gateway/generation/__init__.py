@@ -2,5 +2,6 @@
 
 client_request.py  the request, and how each target gets it
 attempts.py        attempts, waits, fallback        answer.py  the answer to the client
-generations.py     from the key to the ledger row   named_resources.py  what is another's
+generations.py     from the key to the ledger row   plain_answer.py  a whole one
+named_resources.py what is another's
 """

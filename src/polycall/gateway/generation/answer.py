@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from typing import Any
 
 from msgspec.structs import replace
 
-from polycall._support import jsontext
 from polycall.dialects import openai_responses
 from polycall.errors import PolycallError, ProtocolError
 from polycall.gateway.generation.attempt import Attempt
 from polycall.gateway.generation.attempts import (
     AttemptRunner,
     StreamedAnswer,
-    WholeAnswer,
 )
 from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.plain_answer import embedder_for, own_id, send_plain
 from polycall.gateway.generation.request_usage import RequestUsage
 from polycall.gateway.http.framers import ArrayEncoder
 from polycall.gateway.http.replies import (
@@ -26,24 +25,19 @@ from polycall.gateway.http.replies import (
     base_headers,
     dated,
     drop_traceback,
-    send_json,
     upstream_headers,
 )
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import report_failure
-from polycall.gateway.passthrough.call_counter import in_parts
 from polycall.gateway.passthrough.made_resources import MadeResources
-from polycall.gateway.passthrough.model_name import NamedStream, named_as_asked
+from polycall.gateway.passthrough.model_name import NamedStream
 from polycall.gateway.passthrough.stream import frames_with
 from polycall.gateway.services import GatewayServices
-from polycall.gateway.state.carried import Origin
-from polycall.gateway.state.carrier import marks_calls
 from polycall.gateway.state.embedder import Embedder
 from polycall.ir import (
     Event,
+    PartDelta,
     PartStart,
-    Reasoning,
-    Response,
     ResponseEnd,
     ResponseStart,
     ToolCall,
@@ -72,112 +66,7 @@ async def answer(
         account.note(runner)
     account.usage, account.has_ended = plain.usage, True
     account.first_at = time.monotonic()
-    await _send_plain(client_request, gateway_request, services, account, plain)
-
-
-async def _send_plain(
-    client_request: ClientRequest,
-    gateway_request: GatewayRequest,
-    services: GatewayServices,
-    account: RequestUsage,
-    plain: WholeAnswer,
-) -> None:
-    attempt, response = plain.attempt, plain.response
-    warnings = attempt.warnings
-    if response is not None:
-        warnings = [*warnings, *[each for each in response.warnings if each not in warnings]]
-    headers = base_headers(gateway_request, attempt.target.name, warnings)
-    if response is None:
-        body = plain.body
-        account.calls = plain.calls
-        headers.extend(upstream_headers(plain.http.headers))
-        if client_request.earlier.may_be_noted(attempt, body):
-            await _note_made(body, client_request, attempt, services, body)
-        if attempt.asked and (mark := attempt.dialect.FACTS.model_mark):
-            body = named_as_asked(body, mark, attempt.asked)
-    else:
-        account.calls = in_parts(response.message.parts)
-        # What takes long for a long answer is done away from the loop.
-        run = partial(services.heavy.run, f"provider {attempt.target.provider.name}")
-        if attempt.carries and _may_be_marked(client_request, attempt, response):
-            embedder = _embedder(client_request, attempt, services)
-            response = await run(plain.size_bytes, partial(embedder.response, response))
-            await embedder.finish()
-        is_kept = client_request.earlier.is_kept_by(attempt, services)
-        if is_kept:
-            name = client_request.dialect.NAME
-            response = replace(response, id=own_id(gateway_request, name))
-        echoed = client_request.earlier.echoed(client_request.request, is_kept=is_kept)
-        if echoed is None:  # passed, and mended: calls are spelt as the client's tools are
-            echoed = client_request.dialect.parse_request(client_request.body())
-        # What was asked for can be asked for again; the header says what answered.
-        named = replace(dated(response), model=client_request.model)
-        rendered = client_request.dialect.render_response(named, echoed)
-        body = jsontext.encode_bytes(rendered)
-        if is_kept:
-            await client_request.earlier.keep(services, rendered)
-        elif client_request.earlier.may_be_noted(attempt, body):
-            await _note_made(response.id, client_request, attempt, services, body)
-    usage = attempt.priced(account.usage)
-    account.cost = services.costs.known(attempt.target.provider, attempt.target.model, usage)
-    account.reckoned = account.usage
-    if account.cost is not None:
-        headers.append((b"polycall-cost-usd", f"{account.cost:f}".encode()))
-    await send_json(gateway_request, 200, body, headers)
-
-
-async def _note_made(
-    named: str | bytes,
-    client_request: ClientRequest,
-    attempt: Attempt,
-    services: GatewayServices,
-    body: bytes,
-) -> None:
-    """Note whose a whole answer is, and what it says that its provider keeps."""
-    made = MadeResources(client_request.dialect)
-    await services.heavy.run(client_request.owner_id, len(body), made.in_body, body)
-    await client_request.earlier.note_made(attempt, services, named, made.ids)
-
-
-def _may_be_marked(client_request: ClientRequest, attempt: Attempt, response: Response) -> bool:
-    """Whether some part says more than its words, or is one that a client's vendor would refuse."""
-    client = client_request.dialect.NAME
-    is_foreign = client != attempt.dialect.NAME
-    for part in response.message.parts:
-        if part.metadata or (is_foreign and type(part) is Reasoning):
-            return True
-        if is_foreign and type(part) is ToolCall and marks_calls(client):
-            return True
-    return False
-
-
-def _embedder(
-    client_request: ClientRequest, attempt: Attempt, services: GatewayServices
-) -> Embedder:
-    target = attempt.target
-    origin = Origin(attempt.dialect.NAME, target.provider.name, target.model)
-    client, request = client_request.dialect.NAME, client_request.request
-    # Clients of Anthropic's own wire bring all thinking back.
-    kept = request if client != origin.dialect and _is_bound(attempt) else None
-    return Embedder(
-        services.carrier,
-        origin,
-        client_request.owner.id,
-        client,
-        None if kept is None else kept.messages,
-        tools=[] if kept is None else [tool.name for tool in kept.tools],
-    )
-
-
-def _is_bound(attempt: Attempt) -> bool:
-    target = attempt.target
-    return target.provider.quirks_for(target.model, attempt.dialect.NAME).prefix_bound
-
-
-def own_id(gateway_request: GatewayRequest, dialect: str = "openai-responses") -> str:
-    """An answer's id that no other answer has, whatever its provider calls it."""
-    head = "v1_" if dialect == "gemini-interactions" else "resp_"
-    return head + gateway_request.id.removeprefix("req_")
+    await send_plain(client_request, gateway_request, services, account, plain)
 
 
 def stream_headers(client_request: ClientRequest) -> Headers:
@@ -286,7 +175,8 @@ class _Stream:
             data = await streaming.read(self._names.feed, data)
         if not streaming.is_finished:
             if data:
-                await gateway_request.send_body(data, more=True)
+                framed = await self._apart(len(data), gateway_request.framed, data)
+                await gateway_request.send_framed(framed, more=True)
             await streaming.push_to(self._take_passed)
             try:
                 data = await streaming.read(lambda _: observer.close(), b"")
@@ -328,12 +218,13 @@ class _Stream:
     ) -> None:
         """Take bytes in which a long event may end, without holding the loop."""
         self._is_reading = True  # nothing may stand within it
+        framed = self._gateway_request.framed
         try:
-            data = await streaming.read(work, chunk)
+            data = await streaming.read(lambda piece: framed(work(piece)), chunk)
             if self._has_last:
                 await self._send_last(data)
             elif data:
-                await self._gateway_request.send_body(data, more=True)
+                await self._gateway_request.send_framed(data, more=True)
         finally:
             self._is_reading = False
         observer, decoder = streaming.observer, streaming.decoder
@@ -358,7 +249,7 @@ class _Stream:
         if client_request.wants_array:
             encoder = ArrayEncoder(encoder)
         if streaming.attempt.carries:
-            self._embedder = _embedder(client_request, streaming.attempt, self._services)
+            self._embedder = embedder_for(client_request, streaming.attempt, self._services)
         self._encoder = encoder
         events, streaming.events = streaming.events, []
         if not streaming.is_finished:
@@ -373,9 +264,9 @@ class _Stream:
             if decoder.error is not None:
                 raise decoder.error
             events = await streaming.read(lambda _: decoder.close(), b"")
-        data = self._encode(events) + encoder.close()
+        last = await self._encoded(events) + gateway_request.framed(encoder.close())
         await self._keep()
-        await gateway_request.send_body(data)
+        await gateway_request.send_framed(last, more=False)
 
     def _take_translated(self, chunk: bytes) -> Awaitable[None] | None:
         streaming = self._streaming
@@ -387,7 +278,7 @@ class _Stream:
             return self._take_long(streaming, self._translated, chunk)
         data = self._translated(chunk)
         if self._has_last:
-            return self._send_last(data)
+            return self._send_last(self._gateway_request.framed(data))
         rest = self._gateway_request.push_body(data) if data else None
         if rest is None and decoder.error is not None:
             raise decoder.error
@@ -403,16 +294,31 @@ class _Stream:
 
     async def _send_events(self, events: list[Event]) -> None:
         """Send events that came before the answer was pushed, its end perhaps among them."""
-        data = self._encode(events)
+        data = await self._encoded(events)
         if events and isinstance(events[-1], ResponseEnd):
             await self._send_last(data)
         elif data:
-            await self._gateway_request.send_body(data, more=True)
+            await self._gateway_request.send_framed(data, more=True)
 
-    async def _send_last(self, data: bytes) -> None:
+    async def _send_last(self, framed: bytes) -> None:
         await self._keep()
-        if data:
-            await self._gateway_request.send_body(data, more=True)
+        if framed:
+            await self._gateway_request.send_framed(framed, more=True)
+
+    async def _encoded(self, events: list[Event]) -> bytes:
+        """What is sent for the events, made in a thread where they are long."""
+        size_bytes = sum(len(each.text) for each in events if type(each) is PartDelta)
+        framed = self._gateway_request.framed
+        return await self._apart(size_bytes, lambda: framed(self._encode(events)))
+
+    async def _apart(self, size_bytes: int, work: Callable[..., bytes], *given: Any) -> bytes:
+        """Do what takes long for so many bytes away from the loop, and send nothing meanwhile."""
+        self._is_reading = True
+        try:
+            owner_id = self._client_request.owner_id
+            return await self._services.heavy.run(owner_id, size_bytes, work, *given)
+        finally:
+            self._is_reading = False
 
     async def _keep(self) -> None:
         """Keep what the client may come back with, before it can."""

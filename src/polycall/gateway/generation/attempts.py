@@ -425,7 +425,7 @@ def _looked_through(attempt: Attempt, http: HTTPResponse, body: bytes) -> WholeA
         return WholeAnswer(attempt, http, None, body, plain.usage, calls=plain.calls)
     if attempt.mends and not is_plain_answer(body):
         response = read_whole(dialect, body)
-        return WholeAnswer(attempt, http, response, usage=response.usage)
+        return WholeAnswer(attempt, http, response, usage=response.usage, size_bytes=len(body))
     calls = CallCounter(dialect).in_body(body)
     return WholeAnswer(attempt, http, None, body, usage_of(dialect, body), calls=calls)
 

@@ -7,8 +7,9 @@ its older `/api/generate`; Gemini's without `alt=sse`, one JSON array in pieces.
 from __future__ import annotations
 
 import base64
-import re
 from typing import Any
+
+import msgspec
 
 from polycall._support import jsontext
 from polycall._support.event_stream import CONTENT_TYPE, event, exception
@@ -54,15 +55,14 @@ class InvokeFramer:
                 kind, message = "", data
             payload = jsontext.encode_bytes({"message": message})
             return exception(_EXCEPTIONS.get(kind, "internalServerException"), payload)
-        wrapped = {"bytes": base64.b64encode(data.encode()).decode()}
-        return event("chunk", jsontext.encode_bytes(wrapped))
+        return event("chunk", b'{"bytes":"', base64.b64encode(data.encode()), b'"}')
 
 
 class PromptFramer:
     """Lines of a chat in, lines of a completion out; a whole answer by `whole`."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []  # of a line that is not whole
 
     def takes(self, headers: list[tuple[bytes, bytes]]) -> bool:
         """Whether this is a stream, whose content type stays."""
@@ -73,22 +73,49 @@ class PromptFramer:
 
     def feed(self, data: bytes) -> bytes:
         """The lines that are complete with this piece."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return b"".join(self.whole(line) + b"\n" for line in lines if line.strip())
+        *lines, rest = data.split(b"\n")
+        made: list[bytes] = []
+        for line in lines:
+            whole = b"".join((*self._rest, line))
+            self._rest.clear()
+            if whole and not whole.isspace():
+                made += (self.whole(whole), b"\n")
+        if rest:
+            self._rest.append(rest)
+        return b"".join(made)
 
     def whole(self, data: bytes) -> bytes:
         """One answer, or one line of it; an error stays as it is."""
-        fields: dict[str, Any] = jsontext.decode(data)
-        message: dict[str, Any] | None = fields.pop("message", None)
-        if message is None:
-            return data
-        texts: dict[str, Any] = {"response": message.get("content") or ""}
-        if thinking := message.get("thinking"):
+        try:
+            fields = _raw_fields(data)
+            message = _raw_fields(fields.pop("message", b"null"))
+        except ValueError:
+            return data  # an error, or what is not as the wire has it
+        texts = {"response": _text(message, "content")}
+        if (thinking := _text(message, "thinking")) is not _EMPTY:
             texts["thinking"] = thinking
-        return jsontext.encode_bytes({**fields, **texts})
+        return msgspec.json.encode({**fields, **texts})
 
 
-_BREAK = re.compile(rb"\r\n\r\n|\n\n")
+def _text(message: dict[str, msgspec.Raw], name: str) -> msgspec.Raw:
+    raw = message.get(name, _EMPTY)
+    return _EMPTY if bytes(memoryview(raw)[:4]) in (b"null", b'""') else raw
+
+
+_EMPTY = msgspec.Raw(b'""')
+_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _raw_fields(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The values as they are written: a long text is not read."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:  # half of a character, say
+        fields = jsontext.decode(data)
+        encoded: dict[str, Any] = fields if isinstance(fields, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+        return {name: msgspec.Raw(jsontext.encode_bytes(each)) for name, each in encoded.items()}
 
 
 class ArrayEncoder:
@@ -113,8 +140,8 @@ class ArrayEncoder:
 
     def _elements(self, data: bytes) -> bytes:
         pieces: list[bytes] = []
-        for frame in _BREAK.split(data):
-            element = frame.strip().removeprefix(b"data:").strip()
+        for frame in data.split(b"\r\n\r\n" if data.find(b"\r\n\r\n") >= 0 else b"\n\n"):
+            element = frame.strip().removeprefix(b"data: ").removeprefix(b"data:")
             if element:
                 pieces.append(b",\r\n" if self._began else b"[")
                 pieces.append(element)

@@ -188,16 +188,13 @@ class GatewayRequest:
     async def send_whole(
         self, status: int, headers: list[tuple[bytes, bytes]], data: bytes
     ) -> None:
-        """An answer at once; `data` is clean."""
+        """An answer at once."""
         if self._exchange is None:
             await self.send_start(status, headers)
         else:
             self._note_start(status, headers)
             self._exchange.start(status, headers)
-        rest = self._write(data, more=False)
-        if rest is not None:
-            await rest
-        self.is_answered = True
+        await self.send_framed(self.framed(data), more=False)
 
     def _note_start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.started = True
@@ -209,7 +206,11 @@ class GatewayRequest:
 
     async def send_body(self, data: bytes, *, more: bool = False) -> None:
         """A piece of the body, or the last one."""
-        rest = self._write(self.clean(data), more=more)
+        await self.send_framed(self.framed(data), more=more)
+
+    async def send_framed(self, data: bytes, *, more: bool) -> None:
+        """The same of what `framed` gave."""
+        rest = self._write(data, more=more)
         if rest is not None:
             await rest
         self.is_answered = not more
@@ -217,15 +218,21 @@ class GatewayRequest:
     def push_body(self, data: bytes) -> Awaitable[None] | None:
         """Send a piece of the body within this call; what is left to await where that is not
         possible, because the client is slow."""
-        return self._write(self.clean(data), more=True)
+        return self._write(self.framed(data), more=True)
 
-    def _write(self, data: bytes, *, more: bool) -> Awaitable[None] | None:
+    def framed(self, data: bytes) -> bytes:
+        """What is sent of a piece of the body, as the client's protocol frames it.
+
+        A long piece may be framed in a thread.
+        """
+        data = self.clean(data)
         if self.content is not None:
             self.content.add(data)
-        if self.framer is not None:
-            data = self.framer.feed(data)
-            if more and not data:
-                return None
+        return data if self.framer is None else self.framer.feed(data)
+
+    def _write(self, data: bytes, *, more: bool) -> Awaitable[None] | None:
+        if self.framer is not None and more and not data:
+            return None
         if self.recorder is not None:
             self.recorder.add(data)
         if self._exchange is None:

@@ -14,8 +14,9 @@ from polycall._support import jsontext
 from polycall.dialects import openai_responses
 from polycall.errors import PolycallError
 from polycall.fold import Folder
-from polycall.gateway.generation.answer import own_id, stream_headers
+from polycall.gateway.generation.answer import stream_headers
 from polycall.gateway.generation.client_request import ClientRequest
+from polycall.gateway.generation.plain_answer import own_id
 from polycall.gateway.generation.request_usage import RequestUsage
 from polycall.gateway.http.framers import ArrayEncoder
 from polycall.gateway.http.replies import base_headers, dated, send_json

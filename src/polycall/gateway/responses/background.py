@@ -20,9 +20,9 @@ from polycall.config import Server
 from polycall.dialects.openai_responses.response import request_echo, skeleton, with_short_echo
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.accounts.limits import KeyLimits
-from polycall.gateway.generation.answer import own_id
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.generation.generations import Generations
+from polycall.gateway.generation.plain_answer import own_id
 from polycall.gateway.http.request import ClientGone, GatewayRequest, RequestMonitor
 from polycall.gateway.processes.silence import BEAT_S, LOOKS, is_suspect, stood_still
 from polycall.gateway.responses.inner import InnerRequest, passed_headers

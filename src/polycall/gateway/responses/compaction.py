@@ -20,10 +20,10 @@ from polycall.errors import (
     error_class_for_status,
 )
 from polycall.gateway.accounts.keys import Owner
-from polycall.gateway.generation.answer import own_id
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.generation.endpoints import Endpoint
 from polycall.gateway.generation.generations import Generations
+from polycall.gateway.generation.plain_answer import own_id
 from polycall.gateway.http.replies import send_json
 from polycall.gateway.http.request import GatewayRequest, RequestMonitor
 from polycall.gateway.responses.inner import Collected, InnerRequest, passed_headers
