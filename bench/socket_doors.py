@@ -182,9 +182,13 @@ def socket_doors() -> Iterator[tuple[str, Callable[[], Door]]]:
             "a frame of small values": lambda path=path: sending(
                 path, frame(b'{"type":"x","a":[%b1]}' % (b"[]," * 5_000_000))
             ),
+            "an update of small values": lambda path=path: sending(
+                path, frame(b'{"type":"session.update","a":[%b1]}' % (b"[]," * 5_000_000))
+            ),
             "large frames": lambda path=path: sending(
                 path, b"", frame(_event(input="x" * 4_000_000))
             ),
+            "the largest frames": lambda path=path: sending(path, b"", frame(_event(input=text))),
             "an endless frame": lambda path=path: sending(path, header(2**62), b"x" * 65536),
             "fragments": lambda path=path: sending(
                 path, frame(b'"', is_final=False), frame(b"x" * 60_000, 0, is_final=False)
@@ -253,6 +257,9 @@ def _said(data: bytes, opcode: int = 1, *, is_final: bool = True) -> bytes:
 VOICES: dict[str, tuple[bytes, bytes]] = {
     "small frames": (b"", _said(b'{"type":"x"}') * 5000),
     "large frames": (b"", _said(b'{"type":"x","a":"%b"}' % (b"x" * 4_000_000))),
+    "the largest frames": (b"", _said(b'{"type":"x","a":"%b"}' % (b"x" * 16_000_000))),
+    "a wide frame": (_said(b'{"type":"x","a":"%b\xf0\x9f\x98\x80"}' % (b"x" * 16_000_000)), b""),
+    "use in small values": (_said(b'{"usage":[%b1]}' % (b"[]," * 5_000_000)), b""),
     "fragments": (_said(b'"', is_final=False), _said(b"x" * 60_000, 0, is_final=False)),
     "pings": (b"", _said(b"p" * 125, 9) * 500),
     "an endless frame": (bytes([0x81, 127]) + (2**62).to_bytes(8, "big"), b"x" * 65536),

@@ -92,5 +92,5 @@ async def test_a_session_of_another_key_is_not_gone_on_with(
 def test_what_names_no_session_goes_on_with_none(frame: Any) -> None:
     for route in ROUTES.values():
         assert route.resumes(frame) == []
-        assert route.resumable(json.dumps({"sessionResumptionUpdate": frame})) == ""
-        assert route.resumable('{"newHandle"') == ""
+        assert route.resumable(json.dumps({"sessionResumptionUpdate": frame}).encode()) == ""
+        assert route.resumable(b'{"newHandle"') == ""

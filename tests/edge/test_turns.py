@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import WSMessage, WSMsgType
 from bench.socket_doors import frame
 
 from polycall.gateway.http import client_socket
+from polycall.gateway.sessions import relay
 from polycall.gateway.sessions.relay import Relay
-from polycall.voices.connection import ConnectionClosedError
+from polycall.voices.connection import ConnectionClosedError, WebSocket
+from polycall.voices.routes import ROUTES
 
 
 class Ready:
@@ -29,13 +34,21 @@ class Ready:
             raise ConnectionClosedError("over")
         return b"x", True
 
+    receive_frame = receive
+    marks = ()
+
     async def send(self, frame: Any, **_: Any) -> None: ...
 
     async def watch(self) -> None:
         await asyncio.Event().wait()
 
+    def may_name_model(self, _: Any) -> bool:
+        return True
+
     def to_provider(self, frame: Any) -> Any:
         return frame
+
+    def hear(self, frame: Any) -> None: ...
 
     def see(self, frame: Any) -> None: ...
 
@@ -48,31 +61,22 @@ class Ready:
 
 @pytest.mark.parametrize("way", ["up", "down"])
 async def test_s16_frames_of_a_session_that_wait_leave_others_their_turn(way: str) -> None:
-    class Provider(Ready):
-        async def receive(self) -> Any:
-            return (await super().receive())[0]
-
     class Never(Ready):
         async def receive(self) -> Any:
             await asyncio.Event().wait()
 
+        receive_frame = receive
+
     other: Any = Ready(0)
     client: Any = Ready(5_000) if way == "up" else Never(0)
-    provider: Any = Provider(5_000) if way == "down" else Never(0)
-    relay = Relay(other, client, provider, other, send_s=9, note_handle=other)
-    turns = 0
+    provider: Any = Ready(5_000) if way == "down" else Never(0)
+    session = Relay(other, client, provider, other, send_s=9, note_handle=other)
 
-    async def live() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
+    async def run() -> None:
+        with pytest.raises(ConnectionClosedError):
+            await session.run()
 
-    beside = asyncio.ensure_future(live())
-    with pytest.raises(ConnectionClosedError):
-        await relay.run()
-    beside.cancel()
-    assert turns > 60
+    assert await turns_during(run()) > 60
 
 
 @pytest.mark.parametrize("data", [frame(b"") * 30_000, frame(b"p" * 125, 9) * 2_000])
@@ -104,6 +108,9 @@ async def test_s16_what_one_read_brought_of_a_socket_is_taken_in_turns(
     made.data_received(data)
     assert len(taken) == 1
     assert not transport.reads
+    made._upgraded = True
+    made.resume_reading()  # a frame was taken: what was read is not, though
+    assert not transport.reads
     made.data_received(b"late")
     for _ in range(len(data) // 30_000 + 2):
         await asyncio.sleep(0)
@@ -111,3 +118,115 @@ async def test_s16_what_one_read_brought_of_a_socket_is_taken_in_turns(
     assert max(taken) <= 33_000
     assert transport.reads
     made.transport = None
+
+
+class Flooded:
+    """A connection of aiohttp's on which so many frames are there at once."""
+
+    closed = False
+
+    def __init__(self, kind: WSMsgType, count: int, data: bytes = b"x") -> None:
+        self._messages = iter([WSMessage(kind, data, None)] * count)
+        self.sent: list[Any] = []
+
+    async def receive(self) -> WSMessage:
+        return next(self._messages, WSMessage(WSMsgType.CLOSED, None, None))
+
+    @property
+    def close_code(self) -> int:
+        return 1000
+
+    async def pong(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    async def send_frame(self, data: bytes, kind: WSMsgType) -> None:
+        self.sent.append((data, kind))
+
+    async def close(self) -> None:
+        while (await self.receive()).type != WSMsgType.CLOSED:
+            pass
+
+
+async def turns_during(work: Coroutine[Any, Any, object]) -> int:
+    """How often others had their turn."""
+    turns = 0
+
+    async def live() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    beside = asyncio.ensure_future(live())
+    await work
+    beside.cancel()
+    return turns
+
+
+@pytest.mark.parametrize("kind", [WSMsgType.PING, WSMsgType.PONG, WSMsgType.TEXT])
+async def test_s16_a_provider_that_floods_leaves_others_their_turn(kind: WSMsgType) -> None:
+    inner = Flooded(kind, 5_000)
+    socket = WebSocket(SimpleNamespace(close=inner.pong), inner, WSMsgType, None)
+
+    async def read() -> None:
+        with pytest.raises(ConnectionClosedError):
+            while True:
+                await socket.receive()
+
+    assert await turns_during(read()) > 60
+    assert inner.sent == [b"x"] * (5_000 if kind == WSMsgType.PING else 0)
+
+
+async def test_s16_a_provider_that_floods_is_closed_in_turns() -> None:
+    inner = Flooded(WSMsgType.TEXT, 5_000)
+    closed: list[bool] = []
+
+    async def end() -> None:
+        closed.append(True)
+
+    socket = WebSocket(SimpleNamespace(close=end), inner, WSMsgType, None)
+    assert await turns_during(socket.close()) > 60
+    assert inner.sent == [(b"\x03\xe8", WSMsgType.CLOSE)]
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("place", [-3, 0, 100, 262_143, 262_140])
+@pytest.mark.parametrize(
+    "name", [b"model", b"MoDeL", b"m_o_d_e_l", b"mo" + b"_" * 600_000 + b"del", b"mod\\u0065l"]
+)
+async def test_a06_a_long_frame_hides_no_model_between_two_slices(name: bytes, place: int) -> None:
+    route = ROUTES["/v1/realtime"]
+    for found in (name, name.replace(b"l", b"x").replace(b"L", b"x")):
+        frame = b'{"' + b"x" * (262_144 - 2 - place) + found + b'":' + b"x" * 600_000
+        expected = route.may_name_model(frame)
+        assert await relay._may_name_model(route, frame) == expected  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize("place", [0, 255 * 1024, 256 * 1024 - 4, 700_000, 999_000])
+async def test_s16_a_long_frame_is_searched_in_turns(place: int) -> None:
+    frame = bytearray(b"x" * 1_000_000)
+    found: list[bool] = []
+
+    async def look() -> None:
+        found.append(await relay._has(bytes(frame), (b'"usage"', b'"error"')))  # pyright: ignore[reportPrivateUsage]
+
+    assert await turns_during(look()) >= 3
+    frame[place : place + 7] = b'"error"'
+    await look()
+    assert found == [False, True]
+
+
+async def test_s16_while_a_long_frame_is_in_hand_no_other_is_read() -> None:
+    holds: list[bool] = []
+    protocol = SimpleNamespace(
+        _pause_reading_for_buffer=lambda: holds.append(True),
+        _resume_reading_for_buffer=lambda: holds.append(False),
+    )
+    for data, expected in ((b"x" * 2**20, []), (b"x" * 2_000_000, [True, False])):
+        inner = Flooded(WSMsgType.TEXT, 1, data)
+        socket = WebSocket(None, inner, WSMsgType, protocol)
+        assert await socket.receive_frame() == (data, True)
+        assert holds == expected[:1]
+        with pytest.raises(ConnectionClosedError):
+            await socket.receive_frame()
+        assert holds == expected

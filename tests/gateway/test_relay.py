@@ -14,7 +14,9 @@ from polycall.voices.connection import ConnectionClosedError
 class Side:
     """A request, its meter or one end of the session, as far as a relay asks."""
 
-    def __init__(self, *frames: str) -> None:
+    marks = (b"handle",)
+
+    def __init__(self, *frames: bytes) -> None:
         self.frames = list(frames)
         self.sent: list[Any] = []
         self.is_over = asyncio.Event()
@@ -28,7 +30,9 @@ class Side:
         if not self.frames:
             await self.is_over.wait()
             raise ConnectionClosedError("over")
-        return self.frames.pop(0)
+        return self.frames.pop(0), True
+
+    receive_frame = receive
 
     async def send(self, frame: Any, **_: Any) -> None:
         self.sent.append(frame)
@@ -38,13 +42,18 @@ class Side:
 
     async def close(self) -> None: ...
 
-    def see(self, frame: Any) -> None: ...
+    def clean(self, frame: bytes) -> bytes:
+        return frame
+
+    def hear(self, frame: bytes) -> None: ...
+
+    def see(self, frame: bytes) -> None: ...
 
     def last_words(self) -> list[Any]:
         return []
 
-    def resumable(self, frame: str) -> str:
-        return frame if frame.startswith("handle") else ""
+    def resumable(self, frame: bytes) -> str:
+        return frame.decode() if frame.startswith(b"handle") else ""
 
 
 async def until(is_so: Any) -> None:
@@ -65,7 +74,8 @@ async def test_a_slow_store_holds_no_frame_and_has_every_handle_at_the_end(numbe
         await store_is_up.wait()
         noted.append(handle)
 
-    frames = [text for each in range(number) for text in (f"handle {each}", f"sound {each}")]
+    texts = [text for each in range(number) for text in (f"handle {each}", f"sound {each}")]
+    frames = [text.encode() for text in texts]
     handles = [f"handle {each}" for each in range(number)]
     request: Any = Side()
     client: Any = Side()

@@ -8,8 +8,11 @@ from typing import Any, Protocol, TypeAlias
 
 # A frame of sound in base64, or a long conversation that is sent back.
 _FRAME_BYTES_MAX = 16 * 2**20
+_LONG_BYTES = 2**20
 _CONNECT_S = 15.0
 _CLOSE_S = 1.0  # for the other side to close as well
+_CLOSING = (1000).to_bytes(2, "big")
+_TURN_FRAMES = 64  # that may all be there: then others have their turn
 # What the other side closes with where the same would be refused again.
 _REFUSING_CODES = frozenset({1003, 1007, 1008, 1009})
 _REFUSING_STATUSES = frozenset({400, 401, 402, 403, 404})
@@ -61,10 +64,15 @@ Connector: TypeAlias = Callable[[str, dict[str, str]], Awaitable[Socket]]
 class WebSocket:
     """A WebSocket of aiohttp with the session that it came from."""
 
-    def __init__(self, session: Any, inner: Any, kinds: Any) -> None:
+    def __init__(self, session: Any, inner: Any, kinds: Any, protocol: Any) -> None:
+        """`protocol` is what reads the connection."""
         self._session = session
         self._inner = inner
         self._kinds = kinds
+        self._protocol = protocol
+        self._is_held = False  # nothing is read while a long frame is in hand
+        self._taken = 0  # frames of any kind
+        self._is_receiving = False
 
     async def send(self, frame: str | bytes, *, is_text: bool = False) -> None:
         """Send a frame; a text may be there as bytes of UTF-8."""
@@ -79,14 +87,36 @@ class WebSocket:
             raise ConnectionClosedError(str(error) or type(error).__name__) from None
 
     async def receive(self) -> str | bytes:
+        return (await self.receive_frame())[0]
+
+    async def receive_frame(self) -> tuple[Any, bool]:
+        """The next frame, and whether it is a text, which is bytes where none is decoded."""
+        if self._is_held:
+            self._is_held = False
+            self._protocol._resume_reading_for_buffer()
         while True:
-            message = await self._inner.receive()
+            self._taken += 1
+            if not self._taken % _TURN_FRAMES:
+                await asyncio.sleep(0)
+            self._is_receiving = True
+            try:
+                message = await self._inner.receive()
+            finally:
+                self._is_receiving = False
             if message.type in (self._kinds.TEXT, self._kinds.BINARY):
-                return message.data
+                if len(message.data) > _LONG_BYTES:
+                    self._is_held = True
+                    self._protocol._pause_reading_for_buffer()
+                return message.data, message.type == self._kinds.TEXT
             if message.type in (self._kinds.CLOSE, self._kinds.CLOSING, self._kinds.CLOSED):
                 raise self._closed(message)
             if message.type == self._kinds.ERROR:
                 raise ConnectionClosedError(f"connection failed: {message.data}")
+            if message.type == self._kinds.PING:
+                try:
+                    await self._inner.pong(message.data)
+                except ConnectionError as error:
+                    raise ConnectionClosedError(str(error) or type(error).__name__) from None
 
     def _closed(self, message: Any) -> ConnectionClosedError:
         code = self._inner.close_code
@@ -99,10 +129,15 @@ class WebSocket:
 
     async def close(self) -> None:
         try:
-            # aiohttp waits anew after each frame, and some voices go on sending.
+            # Some voices go on sending.
             async with asyncio.timeout(_CLOSE_S):
-                await self._inner.close()
-        except TimeoutError:
+                if self._is_receiving or self._inner.closed:
+                    await self._inner.close()
+                else:  # aiohttp gives nobody a turn while frames are there
+                    await self._inner.send_frame(_CLOSING, self._kinds.CLOSE)
+                    while True:
+                        await self.receive_frame()
+        except (TimeoutError, ConnectionError, ConnectionClosedError):
             pass  # the connection ends with its session
         finally:
             await self._session.close()
@@ -114,10 +149,12 @@ async def connect_websocket(
     *,
     connect_s: float = _CONNECT_S,
     heartbeat_s: float | None = None,
+    decodes_text: bool = True,
 ) -> WebSocket:
     """Open a WebSocket; `ConnectionClosedError` where it cannot be opened.
 
     No pings are sent without `heartbeat_s`: one vendor answers them only after many seconds.
+    Without `decodes_text` texts are received as the bytes that came, whatever they are.
     """
     import aiohttp  # noqa: PLC0415 - half a second that only a connection needs
 
@@ -128,8 +165,9 @@ async def connect_websocket(
                 url,
                 headers=headers,
                 max_msg_size=_FRAME_BYTES_MAX,
-                autoping=True,
+                autoping=False,
                 heartbeat=heartbeat_s,
+                decode_text=decodes_text,
             )
     except aiohttp.WSServerHandshakeError as error:
         await session.close()
@@ -143,4 +181,5 @@ async def connect_websocket(
     except BaseException:
         await session.close()
         raise
-    return WebSocket(session, inner, aiohttp.WSMsgType)
+    connection: Any = inner._conn  # pyright: ignore[reportPrivateUsage]
+    return WebSocket(session, inner, aiohttp.WSMsgType, connection.protocol)

@@ -33,7 +33,7 @@ class ClientRoute(Struct, frozen=True):
     | `name` | what the ledger calls it |
     | `dialect` | the wire format of errors before the WebSocket is open |
     | `model_at` | the fields of the first frame that lead to the model's name; else `?model=` |
-    | `marks` | a frame that says what was used, or that a reply is over, has one of these texts |
+    | `marks` | a provider's frame that is read has one of these: the others are passed by |
     | `protocol` | the sub-protocol that is spoken, where a client asks for one |
     | `resumes_at` | the fields of the first frame that lead to the session that it goes on with |
     | `handle_at` | the fields of a provider's frame that lead to what names this session |
@@ -43,7 +43,7 @@ class ClientRoute(Struct, frozen=True):
     name: str
     dialect: Literal["openai-chat", "gemini"]
     model_at: tuple[str, ...] = ()
-    marks: tuple[str, ...] = ()
+    marks: tuple[bytes, ...] = ()
     protocol: str = ""
     resumes_at: tuple[str, ...] = ()
     handle_at: tuple[str, ...] = ()
@@ -110,8 +110,10 @@ class ClientRoute(Struct, frozen=True):
         Raises `InvalidRequestError` for another model: the key, the limits and the price are those
         of the one that was asked for.
         """
-        if not self.may_name_model(frame):
-            return frame
+        return self.with_one_model(frame, asked, model) if self.may_name_model(frame) else frame
+
+    def with_one_model(self, frame: bytes, asked: str, model: str) -> bytes:
+        """The same, of a frame of which it is known that it may name a model."""
         try:
             body: Any = jsontext.decode(frame)
         except ValueError as error:
@@ -149,11 +151,11 @@ _OPENAI = ClientRoute(
     "openai-realtime",
     "openai-chat",
     marks=(
-        '"usage"',
-        '"response.created"',
-        '"function_call"',
-        '"error"',
-        '"session.updated"',
+        b'"usage"',
+        b'"response.created"',
+        b'"function_call"',
+        b'"error"',
+        b'"session.updated"',
     ),
     protocol="realtime",
 )
@@ -162,14 +164,14 @@ _LIVE = ClientRoute(
     "openai-live",
     "openai-chat",
     model_at=("session", "model"),
-    marks=('"usage"', '"error"'),
+    marks=(b'"usage"', b'"error"'),
 )
 _GEMINI = ClientRoute(
     "gemini_live",
     "gemini-live",
     "gemini",
     model_at=("setup", "model"),
-    marks=('"usageMetadata"', '"turnComplete"', '"toolCall"'),
+    marks=(b'"usageMetadata"', b'"turnComplete"', b'"toolCall"', b'"sessionResumptionUpdate"'),
     resumes_at=("setup", "sessionResumption", "handle"),
     handle_at=("sessionResumptionUpdate", "newHandle"),
 )

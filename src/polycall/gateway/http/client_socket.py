@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
 
@@ -103,12 +104,17 @@ class ClientSocket:
         await self.close(code, words)
         raise SocketClosed(code)
 
-    async def send(self, frame: str | bytes) -> None:
-        """Send a frame, and wait while the client has too many to take."""
+    async def send(self, frame: str | bytes, *, is_text: bool = False) -> None:
+        """Send a frame, and wait while the client has too many to take.
+
+        A text may be there as bytes of UTF-8.
+        """
         assert self._inner is not None
         try:
             if isinstance(frame, str):
                 await self._inner.send_str(frame)
+            elif is_text:
+                await self._inner.send_frame(frame, WSMsgType.TEXT)
             else:
                 await self._inner.send_bytes(frame)
         except (ConnectionError, RuntimeError, WebSocketError):
@@ -168,7 +174,8 @@ class _Connection(web.RequestHandler):
         self._connections = connections
         self._handle = OpenSocket()
         self._splitter = FrameSplitter(FRAME_BYTES_MAX)
-        self._later: list[bytes] = []  # was read, and waits for its turn
+        self._later: deque[bytes] = deque()  # was read, and waits for its turn
+        self._place = 0  # in the first of it
         connections.add(self._handle)
 
     def request_received(self, data: bytes) -> None:
@@ -176,25 +183,28 @@ class _Connection(web.RequestHandler):
         super().data_received(data)
 
     def data_received(self, data: bytes) -> None:
-        if self._later:
-            self._later.append(data)
+        if not self._later and len(data) <= _TURN_BYTES:
+            super().data_received(self._splitter.feed(data))
             return
-        if len(data) > _TURN_BYTES and self.transport is not None:
-            self._pause_transport_reading()
-            self._later.append(data[_TURN_BYTES:])
-            data = data[:_TURN_BYTES]
-            asyncio.get_running_loop().call_soon(self._go_on)
-        super().data_received(self._splitter.feed(data))
+        self._later.append(data)
+        self._pause_reading_for_buffer()  # and whoever takes frames does not have more read
+        if len(self._later) == 1:
+            self._go_on()
 
     def _go_on(self) -> None:
         """Take the next of what was read."""
-        data = b"".join(self._later)
-        self._later.clear()
         if self.transport is None:
             return
-        if len(data) <= _TURN_BYTES and not (self._reading_paused or self._buffer_paused):
-            self._resume_transport_reading()
-        self.data_received(data)
+        start, self._place = self._place, self._place + _TURN_BYTES
+        piece = self._later[0][start : self._place]
+        if self._place >= len(self._later[0]):
+            self._later.popleft()
+            self._place = 0
+        super().data_received(self._splitter.feed(piece))
+        if self._later:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        else:
+            self._resume_reading_for_buffer()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.discard(self._handle)

@@ -45,7 +45,8 @@ logger = logging.getLogger("polycall.gateway")
 WATCH_S = 5.0  # so often the key is looked at, where nothing is used
 _FLUSH_S = 60.0  # so often a voice that is billed by time has a row
 _NOTHING = VoiceUsage()
-_STARTS = (".delta", "inlineData")  # the first of a reply is when it begins to be heard
+_STARTS = (b".delta", b"inlineData")  # the first of a reply is when it begins to be heard
+_START_BYTES = 4096  # of a frame, in which it says what it is
 
 
 @dataclass(eq=False, repr=False)
@@ -96,19 +97,22 @@ class Meter:
         return [*end, *self._codec.encode(CloseSession())]
 
     def to_provider(self, frame: bytes) -> bytes:
-        """A frame of the client, with the provider's own name of the model."""
-        return self.route.to_provider(frame, self.row.asked, self.target.model)
+        """A frame of the client that may name the model, with the provider's own name of it."""
+        return self.route.with_one_model(frame, self.row.asked, self.target.model)
 
-    def see(self, frame: str | bytes) -> None:
-        """A frame of the provider."""
-        text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
-        if self._replies and not self._first_at and any(mark in text for mark in _STARTS):
-            self._first_at = time.monotonic()
-        if any(mark in text for mark in self.route.marks):
-            for signal in self._codec.decode(text):
-                self._take(signal)
-            if '"session.updated"' in text:
-                self._look_at_settings(text)
+    def hear(self, frame: bytes) -> None:
+        """A frame of the provider, which may be the first sound or text of a reply."""
+        if self._replies and not self._first_at:
+            begin = frame[:_START_BYTES]
+            if any(mark in begin for mark in _STARTS):
+                self._first_at = time.monotonic()
+
+    def see(self, frame: bytes) -> None:
+        """A frame of the provider that has one of the route's marks."""
+        for signal in self._codec.decode(frame):
+            self._take(signal)
+        if b'"session.updated"' in frame:
+            self._look_at_settings(frame)
 
     def _take(self, signal: Signal) -> None:
         match signal:
@@ -144,10 +148,10 @@ class Meter:
             (outcome, began, words), self._unbilled = self._unbilled, None
             self.flush(outcome, began=began, words=words)
 
-    def _look_at_settings(self, text: str) -> None:
+    def _look_at_settings(self, frame: bytes) -> None:
         """Writing the caller down has a price where the known model does it."""
         try:
-            body: Any = jsontext.decode(text)
+            body: Any = jsontext.decode(frame)
             model = body["session"]["audio"]["input"]["transcription"]["model"]
         except (ValueError, KeyError, TypeError):
             return  # it is no settings of ours to read

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import KW_ONLY, dataclass
 from itertools import count
 from typing import Any, NoReturn
 
+from polycall._support.json_weight import LONG_BYTES, HeavyJSONError, JSONWeight
+from polycall.errors import MalformedRequestError, ProtocolError
 from polycall.gateway.http.client_socket import ClientSocket
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.http.values import ValueCounter
 from polycall.gateway.observability.attempt_report import for_client
+from polycall.gateway.passthrough.slow_reading import check_text
 from polycall.gateway.sessions.meter import Meter
 from polycall.voices.connection import ConnectionClosedError, WebSocket
+from polycall.voices.routes import ClientRoute
 
-_REDACTED = "[redacted]"
 _TURN_FRAMES = 64  # that may all be there: then others have their turn
+_SLICE_BYTES = 256 * 1024  # of a long frame, that are searched before others have their turn
+_MARK_BYTES_MAX = 64
 _NOTING_MAX = 16  # handles that the store has not taken yet
 _DRAIN_S = 3.0  # for the provider to say what an unfinished reply used
 
@@ -39,7 +44,6 @@ class Relay:
     note_handle: Callable[[str], Awaitable[None]]  # by which the session may be gone on with
 
     def __post_init__(self) -> None:
-        self._secrets = [secret.decode() for secret in self.request.secrets]
         self._noting: set[asyncio.Future[None]] = set()
 
     async def run(self) -> NoReturn:
@@ -66,7 +70,7 @@ class Relay:
             if not number % _TURN_FRAMES:
                 await asyncio.sleep(0)
             frame, is_text = await self.client.receive()
-            if self.meter.route.may_name_model(frame):
+            if await _may_name_model(self.meter.route, frame):
                 await ValueCounter().add(frame)
                 frame = self.meter.to_provider(frame)
             try:
@@ -82,17 +86,33 @@ class Relay:
         for number in count(1):
             if not number % _TURN_FRAMES:
                 await asyncio.sleep(0)
-            frame = await self.provider.receive()
-            meter.see(frame)
-            if handle := meter.route.resumable(frame):
+            frame, is_text = await self.provider.receive_frame()
+            if is_text and not frame.isascii():
+                await _check_text(frame)
+            if handle := await self._see(frame):
                 await self._note(handle)
             if meter.refused is not None:
                 refused = meter.refused
                 raise for_client(refused, meter.target, request.id) from refused
             request.sending_since = time.monotonic()
-            await self.client.send(self._clean(frame))
+            await self.client.send(request.clean(frame), is_text=is_text)
             request.sending_since = 0.0
+            del frame  # not kept until the next one comes
         raise AssertionError("numbers have no end")
+
+    async def _see(self, frame: bytes) -> str:
+        """Read a frame of the provider as far as it says something; gives the handle in it."""
+        meter = self.meter
+        meter.hear(frame)
+        if not await _has(frame, meter.route.marks):
+            return ""
+        try:
+            for _ in JSONWeight().steps(frame):
+                await asyncio.sleep(0)
+        except HeavyJSONError as error:
+            raise ProtocolError(f"a frame of the provider is too heavy: {error}") from None
+        meter.see(frame)
+        return meter.route.resumable(frame)
 
     async def _note(self, handle: str) -> None:
         """Begin to note it; a slow store holds up no frames, until many handles wait for it."""
@@ -101,15 +121,6 @@ class Relay:
         task = asyncio.ensure_future(self.note_handle(handle))
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)
-
-    def _clean(self, frame: str | bytes) -> str | bytes:
-        """The frame without the provider's key."""
-        if isinstance(frame, bytes):
-            return self.request.clean(frame)
-        for secret in self._secrets:
-            if secret in frame:
-                frame = frame.replace(secret, _REDACTED)
-        return frame
 
     async def drain(self) -> None:
         """End the session at the provider, and hear what it says of an unfinished reply.
@@ -121,9 +132,46 @@ class Relay:
                 for frame in self.meter.last_words():
                     await self.provider.send(frame)
                 while self.meter.is_owed:
-                    self.meter.see(await self.provider.receive())
-        except (TimeoutError, ConnectionClosedError):
+                    await self._see((await self.provider.receive_frame())[0])
+        except (TimeoutError, ConnectionClosedError, ProtocolError):
             pass  # what it used stays unknown, and is written down as that
         finally:
             await self.provider.close()
             await asyncio.gather(*self._noting)
+
+
+async def _has(frame: bytes, marks: Iterable[bytes]) -> bool:
+    """Whether one of the marks is in it."""
+    if len(frame) <= LONG_BYTES:
+        return any(mark in frame for mark in marks)
+    for start in range(0, len(frame), _SLICE_BYTES):
+        piece = frame[max(start - _MARK_BYTES_MAX, 0) : start + _SLICE_BYTES]
+        if any(mark in piece for mark in marks):
+            return True
+        await asyncio.sleep(0)
+    return False
+
+
+async def _may_name_model(route: ClientRoute, frame: bytes) -> bool:
+    """The route's own, by slices of a long frame: each has the end of the one before."""
+    if len(frame) <= LONG_BYTES:
+        return route.may_name_model(frame)
+    before = b""
+    for start in range(0, len(frame), _SLICE_BYTES):
+        piece = before + frame[start : start + _SLICE_BYTES]
+        if route.may_name_model(piece):
+            return True
+        before = piece.replace(b"_", b"")[-_MARK_BYTES_MAX:]  # which may stand within the name
+        await asyncio.sleep(0)
+    return False
+
+
+async def _check_text(frame: bytes) -> None:
+    """Raise `ConnectionClosedError` for a text that is none."""
+    try:
+        if len(frame) > LONG_BYTES:
+            await asyncio.to_thread(check_text, frame)
+        else:
+            check_text(frame)
+    except MalformedRequestError:
+        raise ConnectionClosedError("the provider sent a text that is not UTF-8") from None

@@ -28,7 +28,7 @@ from polycall.gateway.generation.generations import check_allowed
 from polycall.gateway.generation.request_record import CLIENT_GONE_STATUS, storable
 from polycall.gateway.http.client_socket import ClientSocket
 from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
-from polycall.gateway.http.replies import internal_error, render_error, send_error
+from polycall.gateway.http.replies import drop_traceback, internal_error, render_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
 from polycall.gateway.http.socket_entry import SocketClosed
 from polycall.gateway.http.values import ValueCounter
@@ -101,6 +101,7 @@ class Sessions:
         except ConnectionClosedError as error:
             session.close_by_provider(error)
         except errors.PolycallError as error:
+            drop_traceback(error)  # which holds the frame that is refused
             await session.refuse(error)
         except Exception:
             logger.exception("session %s failed", request.id)
@@ -225,6 +226,7 @@ class Sessions:
                 headers,
                 connect_s=server.connect_s,
                 heartbeat_s=_PROVIDER_HEARTBEATS * server.heartbeat_s,
+                decodes_text=False,
             )
         except ConnectionClosedError as error:
             raise _upstream_error(error, target) from None
