@@ -31,24 +31,31 @@ settings.load_profile("polycall")
 gc.disable()
 
 
+_QUICK = ("unit", "tools", "profiles", "pain", "dialects")  # folders of rules alone
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Side by side, alternate files of many tests with files of few.
 
-    Many tests take processors, few take their time: they wait for a process or a clock.  Files in
-    between come last, so that the workers end at about one moment.
+    Many tests take processors, few take their time: they wait for a process or a clock.  Small
+    files that wait for nothing come last, so that the workers end at about one moment.
     """
     if not hasattr(config, "workerinput"):
         return
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
-    by_size = deque(sorted(files.values(), key=len))
+    by_size = sorted(files.items(), key=lambda file: len(file[1]))
+    last = [path for path, own in by_size if len(own) < 20 and path.parent.name in _QUICK]
+    others = deque(own for path, own in by_size if path not in last)
     items.clear()
-    while by_size:
-        items += by_size.pop()
-        if by_size:
-            items += by_size.popleft()
+    while others:
+        items += others.pop()
+        if others:
+            items += others.popleft()
+    for path in reversed(last):
+        items += files[path]
 
 
 def pytest_collection_finish() -> None:
