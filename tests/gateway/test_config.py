@@ -279,20 +279,21 @@ def test_more_workers_than_there_can_be_are_a_mistake() -> None:
     [
         (
             '[providers.x]\nbase_url = "http://x"\ndialect = "OpenAI-Chat"',
-            "x.toml:3: providers.x.dialect: 'OpenAI-Chat' is none of its values; "
+            "x.toml:3: providers.x.dialect: 'OpenAI-Chat' is not one of its values; "
             "did you mean 'openai-chat'?",
         ),
         (
             '[limits]\nunpriced = "Sometimes"',
-            "x.toml:2: limits.unpriced: 'Sometimes' is none of its values; known: refuse, allow",
+            "x.toml:2: limits.unpriced: 'Sometimes' is not one of its values; known: refuse, allow",
         ),
         (
             '[[keys]]\nname = "a"\nkey = "sk-0123456789012345"\nbudget_per = "Monthly"',
-            "x.toml:4: keys.0.budget_per: 'Monthly' is none of its values; did you mean 'month'?",
+            "x.toml:4: keys.0.budget_per: 'Monthly' is not one of its values; "
+            "did you mean 'month'?",
         ),
         (
             '[providers.openai.capabilities.m]\ntools = "Maybe"',
-            "x.toml:2: providers.openai.capabilities.m.tools: 'Maybe' is none of its values; "
+            "x.toml:2: providers.openai.capabilities.m.tools: 'Maybe' is not one of its values; "
             "known: prompted, true or false without quotes",
         ),
     ],
@@ -307,7 +308,7 @@ def test_i12_what_no_dialect_can_serve_is_a_mistake_before_anything_starts() -> 
     text = '[providers.x]\ndialect = "cohere"\nbase_url = "http://x"\n[models.y]\nroute = ["z/m"]\n'
     dialect, route = mistakes(text)
     assert dialect == (
-        "x.toml:2: providers.x.dialect: 'cohere' is none of its values; known: openai-chat, "
+        "x.toml:2: providers.x.dialect: 'cohere' is not one of its values; known: openai-chat, "
         "openai-responses, anthropic, gemini, bedrock-converse, gemini-interactions, ollama-chat"
     )
     assert route.startswith("x.toml:5: models.y.route.z: 'z' is not a provider; known: ")

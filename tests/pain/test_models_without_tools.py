@@ -72,7 +72,7 @@ async def test_E07_configuration_overrides_what_is_known(simulation: Simulation)
     [
         ('quirks = { stream_use = "x" }', "stream_use"),
         ('[providers.acme.capabilities."m"]\ntool = true', "tool"),
-        ('[providers.acme.capabilities."m"]\ntools = "yes"', "'yes' is none of its values; "),
+        ('[providers.acme.capabilities."m"]\ntools = "yes"', "'yes' is not one of its values; "),
     ],
 )
 def test_mistakes_in_tables_are_told_with_their_line(wrong: str, message: str) -> None:

@@ -105,7 +105,7 @@ class Reader:
         """A value of another kind than its setting's, or none of the words that the setting has."""
         words = _words(kind)
         if words and isinstance(value, str):
-            self.note(path, f"{value!r} is none of its values; {_hint(value, words)}")
+            self.note(path, f"{value!r} is not one of its values; {_hint(value, words)}")
         else:
             message = str(error)
             self.note(path, message[:1].lower() + message[1:])
