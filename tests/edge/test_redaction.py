@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from polycall._support.redactor import Redactor
 from polycall.config import parse_config
 from polycall.gateway.app import Gateway
-from polycall.gateway.http.redaction import Redactor, secrets_of
+from polycall.gateway.http.redaction import secrets_of
 from polycall.transport.base import HTTPRequest
 
 SECRET = "sk-up/sk-up-very-secret-0123456789"
@@ -119,7 +120,7 @@ class Upstream:
 
 
 @asynccontextmanager
-async def gateway(tmp_path: Path) -> AsyncIterator[tuple[Upstream, Gateway]]:
+async def gateway(tmp_path: Path) -> AsyncGenerator[tuple[Upstream, Gateway]]:
     upstream = Upstream()
     server = await asyncio.start_server(upstream, "127.0.0.1", 0)
     upstream.port = server.sockets[0].getsockname()[1]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from mcp import StdioServerParameters
 
+from polycall._support.redactor import SECRET_LENGTH_MIN, Redactor
 from polycall.mcp.servers import StdioServer
 from polycall.mcp.stdio import stdio_transport
 
@@ -23,8 +24,6 @@ logger = logging.getLogger("polycall.mcp")
 
 _WORDS_MAX = 300
 _LAST_WORDS_S = 0.3
-# What a program is given and may be a secret; shorter words stand in texts by accident.
-_SECRET_LENGTH_MIN = 8
 # Besides those that the library hands on (PATH, HOME and the like): nothing here is a secret.
 _INHERITED = (
     *("LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
@@ -79,6 +78,8 @@ class Program(asyncio.Protocol):
     def __init__(self, server: StdioServer) -> None:
         self._server = server
         self._last = ""
+        given = [value.encode() for value in server.env.values()]
+        self._redactor = Redactor(each for each in given if len(each) >= SECRET_LENGTH_MIN)
         self._is_silent = asyncio.Event()
 
     @property
@@ -111,14 +112,14 @@ class Program(asyncio.Protocol):
         self._last = words
 
     def data_received(self, data: bytes) -> None:
-        text = data.decode("utf-8", "replace")
-        for value in self._server.env.values():
-            if len(value) >= _SECRET_LENGTH_MIN:
-                text = text.replace(value, "[redacted]")
+        text = self._redactor.feed(data).decode("utf-8", "replace")
+        if not text:
+            return  # it may be the beginning of a secret
         self._last = (self._last + text)[-_WORDS_MAX:]
         logger.info("MCP server %r says: %s", self._server.name, text.rstrip())
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._last = (self._last + self._redactor.close().decode("utf-8", "replace"))[-_WORDS_MAX:]
         self._is_silent.set()
 
     @asynccontextmanager

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, Protocol, TypeVar, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
+from polycall._support.redactor import SECRET_LENGTH_MIN
 from polycall.errors import (
     AuthenticationError,
     BillingError,
@@ -38,7 +39,6 @@ from polycall.exchange import (
 )
 from polycall.gateway.generation.attempt import Attempt, blames_usage
 from polycall.gateway.generation.named_resources import check_named, may_name
-from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import for_client, report_failure
 from polycall.gateway.passthrough.body import is_plain_answer, read_whole, usage_of

@@ -7,11 +7,12 @@ and what the key is, the request says that carried it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Self
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 from polycall._support.memo import Memo
+from polycall._support.redactor import SECRET_LENGTH_MIN, Redactor
 from polycall.transport.base import (
     Deadlines,
     HTTPRequest,
@@ -22,56 +23,8 @@ from polycall.transport.base import (
     taken_whole,
 )
 
-REDACTED = b"[redacted]"
-# A shorter one is not a key, and would tear holes into ordinary words.
-SECRET_LENGTH_MIN = 8
 _CARRIERS = ("authorization", "key", "token", "secret", "cookie", "password", "credential")
 _PUBLIC_PARAMETERS = frozenset({"alt", "api-version"})
-
-
-class Redactor:
-    """Bytes in, the same without the secrets out, however they are cut.
-
-    What may be the beginning of a secret waits for the next piece, and comes with `close`.
-    """
-
-    __slots__ = ("_held", "_letters", "_secrets")
-
-    def __init__(self, secrets: Iterable[bytes]) -> None:
-        self._secrets, self._letters = _patterns[tuple(secrets)]
-        self._held = b""
-
-    def feed(self, piece: bytes) -> bytes:
-        """What is known to hold no secret; it may be nothing."""
-        data = self._held + piece if self._held else piece
-        data = self.whole(data)
-        if not data or data[-1] not in self._letters:
-            self._held = b""
-            return data
-        keep = max((_overlap(data, secret) for secret in self._secrets), default=0)
-        if not keep:
-            self._held = b""
-            return data
-        self._held = data[-keep:]
-        return data[:-keep]
-
-    def close(self) -> bytes:
-        """The rest."""
-        held, self._held = self._held, b""
-        return held
-
-    def whole(self, data: bytes) -> bytes:
-        """All of something, without the secrets."""
-        for secret in self._secrets:
-            if data.find(secret) >= 0:
-                data = data.replace(secret, REDACTED)
-        return data
-
-    def text(self, value: str) -> str:
-        """All of a text, without the secrets."""
-        data = value.encode("utf-8", "surrogateescape")
-        clean = self.whole(data)
-        return value if clean is data else clean.decode("utf-8", "surrogateescape")
 
 
 class RedactingTransport:
@@ -168,28 +121,4 @@ def _secrets_in(sent: tuple[str, tuple[tuple[str, str], ...]]) -> tuple[bytes, .
     return tuple(value.encode() for value in found if len(value) >= SECRET_LENGTH_MIN)
 
 
-def _pattern(secrets: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], frozenset[int]]:
-    """What to look for, the longest first since one may be a part of another, and its bytes."""
-    found = {form for secret in secrets for form in _forms(secret)}
-    return tuple(sorted(found, key=len, reverse=True)), frozenset(b"".join(found))
-
-
-_known_secrets, _patterns = Memo(_secrets_in), Memo(_pattern)
-
-
-def _forms(secret: bytes) -> tuple[bytes, ...]:
-    """A secret as it is written in JSON and in addresses, too."""
-    text = secret.decode("utf-8", "replace")
-    return (secret, secret.replace(b"/", b"\\/"), quote(text, safe="").encode())
-
-
-def _overlap(data: bytes, secret: bytes) -> int:
-    """How many bytes at the end of the data are the beginning of the secret."""
-    tail = data[1 - len(secret) :]
-    first = secret[:1]
-    place = tail.find(first)
-    while place >= 0:
-        if secret.startswith(tail[place:]):
-            return len(tail) - place
-        place = tail.find(first, place + 1)
-    return 0
+_known_secrets = Memo(_secrets_in)

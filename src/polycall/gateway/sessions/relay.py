@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any, NoReturn
 
 from polycall._support.json_weight import LONG_BYTES, HeavyJSONError, JSONWeight
+from polycall._support.redactor import Redactor
 from polycall.errors import MalformedRequestError, ProtocolError
 from polycall.gateway.http.client_socket import ClientSocket
 from polycall.gateway.http.request import GatewayRequest
@@ -44,6 +45,7 @@ class Relay:
     note_handle: Callable[[str], Awaitable[None]]  # by which the session may be gone on with
 
     def __post_init__(self) -> None:
+        self._redactor = Redactor(self.request.secrets)
         self._noting: set[asyncio.Future[None]] = set()
 
     async def run(self) -> NoReturn:
@@ -95,7 +97,7 @@ class Relay:
                 refused = meter.refused
                 raise for_client(refused, meter.target, request.id) from refused
             request.sending_since = time.monotonic()
-            await self.client.send(request.clean(frame), is_text=is_text)
+            await self.client.send(self._redactor.whole(frame), is_text=is_text)
             request.sending_since = 0.0
             del frame  # not kept until the next one comes
         raise AssertionError("numbers have no end")

@@ -27,7 +27,7 @@ from polycall.gateway.accounts.session_limits import SessionLimits
 from polycall.gateway.generation.generations import check_allowed
 from polycall.gateway.generation.request_record import CLIENT_GONE_STATUS, storable
 from polycall.gateway.http.client_socket import ClientSocket
-from polycall.gateway.http.redaction import SECRET_LENGTH_MIN
+from polycall.gateway.http.redaction import secrets_of
 from polycall.gateway.http.replies import drop_traceback, internal_error, render_error, send_error
 from polycall.gateway.http.request import ClientGone, GatewayRequest
 from polycall.gateway.http.socket_entry import SocketClosed
@@ -44,6 +44,7 @@ from polycall.ir import JSON
 from polycall.providers.dialects import DIALECTS
 from polycall.providers.places import address
 from polycall.translation.wire import Dialect
+from polycall.transport.base import HTTPRequest
 from polycall.voices.capabilities import Voice, voice_at
 from polycall.voices.connection import ConnectionClosedError, WebSocket, connect_websocket
 from polycall.voices.routes import ROUTES, ClientRoute, key_of
@@ -212,14 +213,12 @@ class Sessions:
         request, server = session.request, self.services.server
         session.target = target
         session.attempts += 1
-        key = target.key.encode()
-        if len(key) >= SECRET_LENGTH_MIN and key not in request.secrets:
-            request.secrets.append(key)
         provider = target.provider
         headers = {**provider.headers, **provider.auth_headers(target.key)}
         if request.trace is not None:
             headers = request.trace.attempt(provider.name, target.model, headers)
         url = address(provider, voice.path.format(model=quote(target.model, safe="")))
+        request.secrets += secrets_of(HTTPRequest(url, headers))
         try:
             socket = await connect_websocket(
                 "ws" + url.removeprefix("http"),
