@@ -207,8 +207,13 @@ def test_a_remembered_conversation_is_read_as_a_new_one(
     dialect: str, kinds: st.SearchStrategy[dict[str, Any]], data: st.DataObject
 ) -> None:
     known = KnownConversations(bytes_min=2)
-    tail = data.draw(st.sampled_from([1, 2, 4]))
-    with mock.patch.object(conversation, "TAIL", tail):
+    tail, steady = data.draw(st.sampled_from([(1, 1), (2, 1), (4, 1), (4, 2), (8, 2)]))
+    with (
+        mock.patch.object(conversation, "TAIL", tail),
+        mock.patch.object(conversation, "STEADY_TAIL", steady),
+        mock.patch.object(known_conversations, "STEADY_STEPS", data.draw(st.integers(0, 2))),
+        mock.patch.object(known_conversations, "_UNSTEADY_STEPS", data.draw(st.integers(0, 2))),
+    ):
         _walk(known, dialect, kinds, data)
 
 
@@ -273,6 +278,53 @@ def test_a_step_reads_and_renders_only_what_is_new(monkeypatch: pytest.MonkeyPat
         made("openai-chat", asked("openai-chat", read))[1:]
         == made("openai-chat", asked("openai-chat", deepcopy(messages)))[1:]
     )
+
+
+@pytest.mark.parametrize("dialect", FIELDS)
+def test_of_a_client_that_only_adds_less_is_read_anew(dialect: str) -> None:
+    """Until it says its last messages otherwise: then as much as of others, for some time."""
+    known = KnownConversations()
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "x" * 10_000}]
+    messages += [each for n in range(20) for each in _pair(dialect, "read", "t", n)]
+
+    def left() -> int:
+        """How many messages the next request does not find known."""
+        read = known.read("o", dialect, _raw(messages))
+        assert read == messages
+        (beginning,) = known._kept.values()
+        return len(messages) - len(beginning.items)
+
+    def add() -> None:
+        messages.extend(_pair(dialect, "read", "t", len(messages)))
+
+    counts: list[int] = []
+    for _ in range(known_conversations.STEADY_STEPS + 3):
+        add()
+        counts.append(left())
+    assert counts == [TAIL] * (known_conversations.STEADY_STEPS) + [conversation.STEADY_TAIL] * 3
+    messages[-3:] = [{"role": "user", "content": "otherwise"}]
+    add()
+    assert known.read("o", dialect, _raw(messages)) == messages
+    counts = []
+    for _ in range(20):
+        add()
+        read = known.read("o", dialect, _raw(messages))
+        newest = list(known._kept.values())[-1]
+        counts.append(len(read) - len(newest.items))
+    assert counts == [TAIL] * 20
+
+
+def test_of_a_client_that_says_its_last_message_otherwise_each_time_little_is_kept() -> None:
+    """As coding agents do whose mark for the cache, or reminder, moves on with each step."""
+    known = KnownConversations()
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "x" * 10_000}]
+    for number in range(20):
+        messages += _step(number)
+        said = [*messages, {"role": "user", "content": "remember"}]
+        known.read("o", "openai-chat", _raw(said))
+        if number >= 4:
+            (beginning,) = known._kept.values()
+            assert len(said) - len(beginning.items) == TAIL
 
 
 def _raw(messages: list[dict[str, Any]]) -> bytes:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from polycall._support import jsontext
 from polycall.exchange import prepare
 from polycall.gateway.processes.heavy_work import check_items
+from polycall.gateway.state import known_conversations
 from polycall.gateway.state.known_conversations import KnownConversations
 from polycall.providers.catalogue import CATALOGUE
 from polycall.providers.dialects import DIALECTS
@@ -185,13 +186,18 @@ def _rendered(body: JSON) -> list[Any]:
         st.tuples(st.integers(0, 2), st.lists(CONTENTS, max_size=4)), min_size=2, max_size=6
     ),
     tail=st.sampled_from([1, 2, 4]),
+    steady=st.integers(0, 3),
 )
 def test_what_a_gemini_client_said_before_is_read_as_for_the_first_time(
-    steps: list[tuple[int, list[JSON]]], tail: int
+    steps: list[tuple[int, list[JSON]]], tail: int, steady: int
 ) -> None:
     known = KnownConversations(bytes_min=2)
     contents = begin("gemini")
-    with mock.patch.object(conversation, "TAIL", tail):
+    with (
+        mock.patch.object(conversation, "TAIL", tail),
+        mock.patch.object(conversation, "STEADY_TAIL", 1),
+        mock.patch.object(known_conversations, "STEADY_STEPS", steady),
+    ):
         for taken, added in steps:
             contents = contents[: max(1, len(contents) - taken)] + added
             body = asked(known, "gemini", contents)

@@ -5,7 +5,8 @@ come before passes the messages as a `Conversation`; what its readers and writer
 beginning is in its `known`, and they go on from there.  A plain list is read from its start.
 
 Clients write the last messages otherwise when they send them again: a mark for the cache moves on,
-a reminder goes.  So a beginning ends `TAIL` messages before the end, and those are read each time.
+a reminder goes.  So a beginning ends `TAIL` messages before the end, and those are read each time;
+`STEADY_TAIL` of a client that only adds (`note_steady`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TAIL = 8
+TAIL, STEADY_TAIL = 8, 2
 VIEWS_MAX = 8  # snapshots of one kind, by target: clients name models
 
 
@@ -128,15 +129,25 @@ def is_system(message: Message) -> bool:
     return message.role == "system"
 
 
-def end_of_beginning(messages: Sequence[Any]) -> int:
-    """The number of messages that will probably come again unchanged."""
-    return max(0, len(messages) - TAIL)
+def note_steady(known: dict[Any, Any], *, is_steady: bool) -> None:
+    """Remember whether the client sends what it has said again as it was, to the last message."""
+    known.pop(note_steady, None)
+    if is_steady:
+        known[note_steady] = True
 
 
-def last_turn(messages: Sequence[Message], start: int) -> int:
+def end_of_beginning(messages: Sequence[Any], known: dict[Any, Any] | None = None) -> int:
+    """The number of messages that will probably come again unchanged; `known` is of them."""
+    if known is None and isinstance(messages, Conversation):
+        known = messages.known  # pyright: ignore[reportUnknownMemberType]
+    tail = STEADY_TAIL if known is not None and note_steady in known else TAIL
+    return max(0, len(messages) - tail)
+
+
+def last_turn(messages: Sequence[Message], start: int, known: dict[Any, Any] | None = None) -> int:
     """Where the last of the model's turns begins that is likely to come again; `start` where there
     is none after it."""
-    for place in range(min(end_of_beginning(messages), len(messages) - 1), start, -1):
+    for place in range(min(end_of_beginning(messages, known), len(messages) - 1), start, -1):
         if messages[place].role == "assistant" and messages[place - 1].role != "assistant":
             return place
     return start

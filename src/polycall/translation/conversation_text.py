@@ -45,7 +45,7 @@ def encoded_body(body: JSON, known: dict[Any, Any] | None, target: tuple[str, ..
         return jsontext.encode_bytes(body)
     key = (encoded_body, *target)
     try:
-        written = _written(items, known.get(key, _NOTHING))  # pyright: ignore[reportUnknownArgumentType]
+        written = _written(items, known.get(key, _NOTHING), known)  # pyright: ignore[reportUnknownArgumentType]
         count = len(written.items)
         rest: list[Any] = items[count:]  # pyright: ignore[reportUnknownVariableType]
         texts = [*written.pieces, _text_of(rest)] if rest else written.pieces
@@ -66,14 +66,14 @@ def encoded_body(body: JSON, known: dict[Any, Any] | None, target: tuple[str, ..
     return data
 
 
-def _written(items: list[Any], before: _Written) -> _Written:
+def _written(items: list[Any], before: _Written, known: dict[Any, Any]) -> _Written:
     """The text of all items that are likely to come again."""
     same = _same(items, before.items)
     ends, pieces = before.ends, before.pieces
     if same < len(before.items):
         kept = sum(end <= same for end in ends)
         ends, pieces = ends[:kept], pieces[:kept]
-    end = max(ends[-1] if ends else 0, end_of_beginning(items))
+    end = max(ends[-1] if ends else 0, end_of_beginning(items, known))
     if len(pieces) > _PIECES_MAX:
         ends, pieces = ends[-1:], [b",".join(pieces)]
     # A piece ends where items were the same as before: they are the next time, too.

@@ -74,7 +74,7 @@ def binding(body: JSON, summed: SummedUp | None = None, known: dict[Any, Any] | 
     start, seen = begun(known, messages[:end], binding)
     if seen is not None:
         before.resume(seen)
-    place_kept = end_of_beginning(messages)
+    place_kept = end_of_beginning(messages, known)
     for place in range(start, end):
         if place == place_kept > start:
             keep_begun(known, messages[:place], binding, before.state())
@@ -103,7 +103,7 @@ def without_unfitting(
         before.resume(state)
     else:
         start = 0
-    end = end_of_beginning(messages)
+    end = end_of_beginning(messages, known)
     keep_from = 0  # of the blocks in order
     places: list[tuple[JSON, JSON]] = []
     for place in range(start, len(messages)):
@@ -260,7 +260,7 @@ def last_thinking(messages: list[JSON], known: dict[Any, Any] | None = None) -> 
             for block in reversed(_blocks(message)):
                 if block.get("type") in _KINDS:
                     return _identity(block)
-    keep_begun(known, messages[: end_of_beginning(messages)], last_thinking, None)
+    keep_begun(known, messages[: end_of_beginning(messages, known)], last_thinking, None)
     return ""
 
 

@@ -94,7 +94,7 @@ class MessagesRenderer:
             return wire
         beginnings = Beginnings(known, NAME, self._quirks, is_lossy=self._losses.is_lossy)
         before, wire, count = beginnings.of(messages), list[JSON](), 0
-        end, ids = end_of_beginning(messages), frozenset[str]()
+        end, ids = end_of_beginning(messages, known), frozenset[str]()
         with self._losses.apart() as noted, self.names.apart() as aliases:
             if before is not None and self._resumes(before.state):
                 wire, count, ids = before.wire.copy(), len(before.messages), before.state.wire_ids

@@ -66,7 +66,7 @@ class MessagesRenderer:
                 aliases.update(before.aliases)
             start = end = 0 if before is None else len(before.messages)
             if beginnings.are_kept:
-                end = last_turn(messages, start)
+                end = last_turn(messages, start, known)
             if end > start:
                 self._turns(messages[start:end])
                 begun = messages[:end]

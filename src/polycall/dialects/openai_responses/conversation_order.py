@@ -28,7 +28,7 @@ def in_order(messages: list[Message], known: dict[Any, Any] | None = None) -> li
     if before is not None:
         ids.begin(before[0])
         ordered = before[1].copy()
-    end = last_turn(messages, start) if known is not None else start
+    end = last_turn(messages, start, known) if known is not None else start
     if end > start:
         ordered += ids.ordered(messages[start:end])
         if ids.are_all_answered:

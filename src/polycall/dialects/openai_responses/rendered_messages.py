@@ -74,7 +74,7 @@ class MessagesRenderer:
             self._calls, self._answered = calls.copy(), answered.copy()
             self._known.update(calls)
         if self._beginnings.are_kept:
-            self._end = last_turn(messages, self._start)
+            self._end = last_turn(messages, self._start, known)
         self._survey(messages[self._start : self._end])
         self._state = ({**self._calls}, {*self._answered})
         self._survey(messages[self._end :])

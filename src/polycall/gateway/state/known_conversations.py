@@ -16,7 +16,12 @@ from msgspec.structs import replace
 
 from polycall._support import jsontext
 from polycall._support.json_weight import is_dense, width_of
-from polycall.translation.conversation import Beginning, Conversation, end_of_beginning
+from polycall.translation.conversation import (
+    Beginning,
+    Conversation,
+    end_of_beginning,
+    note_steady,
+)
 
 # With all that is made of the messages; how much that is was measured, and a test compares.
 KEPT_BYTES_MAX = 32 * 1024 * 1024
@@ -25,6 +30,9 @@ _TEXT_BYTES_MAX = 4 * 1024 * 1024
 _FIELD_BYTES, _RENDERED_FIELD_BYTES = 360, 130  # of a field as it is read, and for each target
 _WEIGHED_AGAIN = 4  # of the latest: requests add to what was kept of them
 _BYTES_MIN = 8 * 1024
+# A client that has only added so often is steady; after it has not been, it is so again later.
+STEADY_STEPS, _UNSTEADY_STEPS = 3, 64
+_STEPS_KEPT_MAX = 4096
 _SPACE = b" \t\r\n"
 _BETWEEN = b" \t\r\n,"
 _BRACKET = ord("[")
@@ -38,6 +46,7 @@ class _Beginning(Struct, frozen=True, eq=False):
     items: Conversation[Any]
     texts_bytes: int  # of its texts, once they are read
     fields: int
+    rest: tuple[int, int] = (0, 0)  # size and hash of what followed it in the latest request
 
     def held_bytes(self) -> int:
         """About what it takes, with all that was made of it so far."""
@@ -60,6 +69,7 @@ class KnownConversations:
         self._held: dict[tuple[_Group, int], int] = {}
         self._sizes: dict[str, int] = {}  # of each owner
         self._latest: deque[tuple[_Group, int]] = deque(maxlen=_WEIGHED_AGAIN)
+        self._steps: dict[_Group, int] = {}  # that only added, one after the other
         self._lock = Lock()  # large bodies are read in threads
 
     def __len__(self) -> int:
@@ -85,17 +95,33 @@ class KnownConversations:
             rest = text[len(found.text) :].lstrip(_SPACE)[1:]
             new: list[Any] = jsontext.decode(b"[%b]" % rest) if rest else []
             items = Conversation[Any]([*found.items, *new], dict(found.items.known))
+        note_steady(items.known, is_steady=self._adds_only(group, found, text))
         count = end_of_beginning(items)
         if found is None or count > len(found.items):
             size = _size_without(rest, text, len(items) - count)
             if size >= self.bytes_min and not is_dense(rest):
                 known = Conversation[Any](items[:count], items.known)
-                self._keep(group, _grown(found, text[:size], known), found)
+                self._keep(group, _grown(found, text, size, known), found)
         else:
             # With what is found out on the way to another target.
             known = Conversation[Any](found.items, items.known)
-            self._keep(group, replace(found, items=known), found)
+            rest_of = _rest_of(text, len(found.text))
+            self._keep(group, replace(found, items=known, rest=rest_of), found)
         return items
+
+    def _adds_only(self, group: _Group, found: _Beginning | None, text: bytes) -> bool:
+        """Whether this client sends what it has said again as it was; notes that it did, or not."""
+        steps = self._steps.get(group, 0)
+        if found is not None:
+            size = len(found.text)
+            is_same = _rest_of(text, size, found.rest[0]) == found.rest
+            steps = steps + 1 if is_same else min(steps, 0)
+        elif steps >= STEADY_STEPS and any(_is_nearly(each.text, text) for each in self._of(group)):
+            steps = -_UNSTEADY_STEPS  # all was read again for it
+        if len(self._steps) >= _STEPS_KEPT_MAX:
+            self._steps.clear()
+        self._steps[group] = steps
+        return steps >= STEADY_STEPS
 
     def _longest(self, group: _Group, text: bytes) -> _Beginning | None:
         best: _Beginning | None = None
@@ -141,15 +167,28 @@ class KnownConversations:
             del self._sizes[key[0][0]]
 
 
-def _grown(before: _Beginning | None, text: bytes, items: Conversation[Any]) -> _Beginning:
-    """The beginning with this text, of which the one before is the start."""
+def _rest_of(text: bytes, start: int, size: int | None = None) -> tuple[int, int]:
+    """Size and hash of what follows in a text, or of so much of that."""
+    rest = text[start:] if size is None else text[start : start + size]
+    return len(rest), hash(rest)
+
+
+def _is_nearly(before: bytes, text: bytes) -> bool:
+    """Whether a text is an earlier one but for something near its end."""
+    return text.startswith(memoryview(before)[: len(before) * 7 // 8])
+
+
+def _grown(
+    before: _Beginning | None, whole: bytes, size: int, items: Conversation[Any]
+) -> _Beginning:
+    """The beginning with the first bytes of this text, of which the one before is the start."""
+    text = whole[:size]
     done, texts_bytes, fields = 0, 0, 0
     if before is not None:
         done, texts_bytes, fields = len(before.text), before.texts_bytes, before.fields
     new = text[done:] if done else text
-    return _Beginning(
-        text, items, texts_bytes + width_of(new) * len(new), fields + new.count(b'":')
-    )
+    texts_bytes += width_of(new) * len(new)
+    return _Beginning(text, items, texts_bytes, fields + new.count(b'":'), _rest_of(whole, size))
 
 
 def _before_space(view: memoryview, end: int) -> int:
