@@ -25,6 +25,7 @@ from polycall.ir import (
     Text,
     ToolChoice,
 )
+from polycall.providers.provider import DialectName
 from polycall.tools.problems import near_miss
 
 # A word, or a tool's name: that tool must be called.
@@ -32,6 +33,7 @@ ToolChoiceWord: TypeAlias = "Literal['auto', 'none', 'required'] | str"
 
 _CHOICES = ("auto", "none", "required")
 _EFFORTS: tuple[str, ...] = get_args(Effort)
+_DIALECTS: tuple[str, ...] = get_args(DialectName)
 
 
 class Settings(TypedDict, total=False):
@@ -113,6 +115,10 @@ def request_fields(settings: Mapping[str, Any], whose: str = "a request") -> dic
                 fields[name] = _reasoning(value)
             case "response_format" if value in ("text", "json"):
                 fields[name] = ResponseFormat(value)
+            case "provider_options" if isinstance(value, dict):
+                for dialect in value:  # pyright: ignore[reportUnknownVariableType]
+                    _check_dialect(dialect)
+                fields[name] = _checked(name, value)
             case "stop" if isinstance(value, str):
                 fields[name] = [value]
             case _:
@@ -145,6 +151,15 @@ def check_choice(choice: ToolChoice | None, names: Collection[str]) -> None:
                 f"tool_choice is {name!r}, which is neither a word for it nor a tool here"
                 f"{hint or f'; known: {known}'}"
             )
+
+
+def _check_dialect(name: Any) -> None:
+    # No wire format of another name would ever take them, and nobody would hear of it.
+    if name not in _DIALECTS:
+        hint = near_miss(str(name), _DIALECTS) or f"; known: {', '.join(_DIALECTS)}"
+        raise RequestError(
+            f"provider_options are by wire format, and {name!r} is not the name of one{hint}"
+        )
 
 
 def _reasoning(value: str | int) -> ReasoningConfig:

@@ -195,6 +195,67 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: ask(user=5),
         "user is the text of an id, such as 'user-17', not 5",
     ),
+    "a name by number": (
+        lambda: desk(name=7),
+        "name is text, not 7",
+    ),
+    "no name": (
+        lambda: desk(name=None),
+        "name is text, not None",
+    ),
+    "a description as a list": (
+        lambda: desk(description=["sells"]),
+        "description is text, not ['sells']",
+    ),
+    "a client's class": (
+        lambda: desk().changed(client=ScriptedModel),
+        "client is a Client(), or a model of polycall.testing in its place, not <class "
+        "'polycall.testing.ScriptedModel'>",
+    ),
+    "a client by its address": (
+        lambda: desk().changed(client="http://127.0.0.1:8080"),
+        "client is a Client(), or a model of polycall.testing in its place, not "
+        "'http://127.0.0.1:8080'",
+    ),
+    "handoffs in words": (
+        lambda: desk(handoffs_max="3"),
+        "handoffs_max is a whole number from 0, not '3'",
+    ),
+    "a depth below nothing": (
+        lambda: desk(depth_max=-1),
+        "depth_max is a whole number from 0, not -1",
+    ),
+    "no tool": (
+        lambda: desk(tools=[hours, None]),
+        "None cannot be a tool; give a function",
+    ),
+    "options by the vendor's name": (
+        lambda: desk(provider_options={"openai": {"store": False}}),
+        "provider_options are by wire format, and 'openai' is not the name of one; did you mean "
+        "'openai-chat'?",
+    ),
+    "options of no wire format": (
+        lambda: ask(settings={"provider_options": {"xai": {}}}),
+        "provider_options are by wire format, and 'xai' is not the name of one; known: "
+        "openai-chat, openai-responses, anthropic, gemini, ",
+    ),
+    "settings by number": (
+        lambda: ask(settings=3),
+        "settings are a dictionary, such as {'temperature': 0.2}, not 3",
+    ),
+    "a time in words": (
+        lambda: ask(approve="pause", approval_ttl_s="60"),
+        "approval_ttl_s is a number of seconds above 0, not '60'",
+    ),
+    "no time at all": (
+        lambda: ask(approve="pause", approval_ttl_s=float("nan")),
+        "approval_ttl_s is a number of seconds above 0, not nan",
+    ),
+    "a variable without JSON": (
+        lambda: str(ask(variables={"cart": object()}).history.to_json()),
+        "the variable 'cart' is not plain JSON, so a run with it cannot be kept: Encoding "
+        "objects of type object is unsupported",
+    ),
     "variables as a list": (
         lambda: ask(variables=[1]),
         "variables are a dictionary, such as {'cart': []}, not [1]",

@@ -20,19 +20,20 @@ from polycall.agents.checks import (
     SETTINGS,
     check_approve,
     check_callers,
-    check_compaction,
     check_limits,
-    check_memory,
     check_names,
     check_no_session,
     check_no_stand_in,
     check_open,
+    check_parts,
+    check_seconds,
     check_tasks,
     check_words,
     checked_count,
     checked_hooks,
     checked_instructions,
     checked_settings,
+    checked_text,
     listed,
     model_names,
     open_to_programs,
@@ -130,23 +131,21 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
             own = inspect.signature(Agent.__init__).parameters.keys() - {"self", "settings"}
             check_names(settings, own | SETTINGS, "an agent")
         self.model = model_names(model)
-        self.name = name
-        self.description = description
+        self.name = checked_text(name, "name")
+        self.description = checked_text(description, "description")
         self.instructions = checked_instructions(instructions)
         self.output: OutputType[OutputT] = OutputType(output or str)
         self.output_attempts = checked_count(output_attempts, "output_attempts")
         self.argument_attempts = checked_count(argument_attempts, "argument_attempts")
         self.calling: Calling = _checked_calling(calling)
         self.sandbox = sandbox
-        check_memory(memory)
         self.native = native
         self.memory = memory
-        check_compaction(compaction)
+        check_parts(memory, compaction, limits, client)
         self.compaction = compaction
-        check_limits(limits)
         self.limits = limits or Limits()
-        self.handoffs_max = handoffs_max
-        self.depth_max = depth_max
+        self.handoffs_max = checked_count(handoffs_max, "handoffs_max", least=0)
+        self.depth_max = checked_count(depth_max, "depth_max", least=0)
         self.hooks = checked_hooks(hooks)
         self.client = client
         self.tools_given: list[ToolSource | Agent[Any, Any]] = listed(tools, "tools")
@@ -241,6 +240,7 @@ class Agent(Synchronous[DepsT, OutputT], AgentSpec[OutputT]):
     ) -> AgentStream[OutputT]:
         check_names(options, ResumeOptions.__annotations__, "a resumed run")
         check_limits(options.get("limits"))
+        check_seconds(options.get("approval_ttl_s"), "approval_ttl_s")
         check_no_session(paused)
         start = paused.start
         agent = self._varied(start.model, kept_fields(start.settings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
@@ -184,19 +185,41 @@ def check_limits(limits: Any) -> None:
             raise RequestError(f"limits: {name} is a number above 0, not {bound!r}")
 
 
-def check_compaction(compaction: Any) -> None:
-    """Refuse a malformed compaction, such as its budget."""
+def check_parts(memory: Any, compaction: Any, limits: Any, client: Any) -> None:
+    """Refuse what is none of these parts of an agent, such as a memory's path."""
+    check_limits(limits)
+    if memory is not None and not hasattr(memory, "toolset"):
+        raise RequestError(f"memory is a Memory, such as Memory('memory.db'), not {memory!r}")
+    if client is not None and (inspect.isclass(client) or not hasattr(client, "generate_request")):
+        raise RequestError(
+            f"client is a Client(), or a model of polycall.testing in its place, not {client!r}"
+        )
     if compaction is not None and not hasattr(compaction, "tokens_max"):
         raise RequestError(
             f"compaction is a Compaction, such as Compaction(tokens_max=50_000), not {compaction!r}"
         )
 
 
-def checked_count(value: Any, name: str) -> int:
-    """The number; refuses what is not a whole one above 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise RequestError(f"{name} is a whole number above 0, not {value!r}")
+def checked_count(value: Any, name: str, *, least: int = 1) -> int:
+    """The number; refuses what is not a whole one from `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        bound = "above 0" if least else "from 0"
+        raise RequestError(f"{name} is a whole number {bound}, not {value!r}")
     return value
+
+
+def checked_text(value: Any, name: str) -> str:
+    """The text; histories hold an agent's name, and what is no text could not be read again."""
+    if not isinstance(value, str):
+        raise RequestError(f"{name} is text, not {value!r}")
+    return value
+
+
+def check_seconds(value: Any, name: str) -> None:
+    """Refuse what is no time to wait."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 < value < math.inf):
+        raise RequestError(f"{name} is a number of seconds above 0, not {value!r}")
 
 
 def checked_instructions(value: Any) -> Any:
@@ -247,15 +270,15 @@ def check_no_stand_in(source: Any) -> None:
 
 
 def check_words(options: Any) -> None:
-    """Refuse a run's user and variables of another type."""
+    """Refuse a run's options of another type."""
+    check_seconds(options.get("approval_ttl_s"), "approval_ttl_s")
+    settings = options.get("settings")
+    if settings is not None and not isinstance(settings, Mapping):
+        raise RequestError(
+            f"settings are a dictionary, such as {{'temperature': 0.2}}, not {settings!r}"
+        )
     user, variables = options.get("user", ""), options.get("variables", {})
     if not isinstance(user, str):
         raise RequestError(f"user is the text of an id, such as 'user-17', not {user!r}")
     if not isinstance(variables, dict):
         raise RequestError(f"variables are a dictionary, such as {{'cart': []}}, not {variables!r}")
-
-
-def check_memory(memory: Any) -> None:
-    """Refuse a malformed memory, such as its path."""
-    if memory is not None and not hasattr(memory, "toolset"):
-        raise RequestError(f"memory is a Memory, such as Memory('memory.db'), not {memory!r}")

@@ -10,6 +10,7 @@ from msgspec import Struct
 from polycall._support import jsontext
 from polycall.agents.compaction import Shortened
 from polycall.agents.context import Frame
+from polycall.agents.journal import check_variables
 from polycall.agents.task import TaskNote
 from polycall.errors import RequestError
 from polycall.ir import JSON, Message, Metadata, Text, ToolCall, ToolResult
@@ -46,7 +47,8 @@ class History(Struct, frozen=True, omit_defaults=True):
         return self.frames[-1].agent if self.frames else ""
 
     def to_json(self) -> str:
-        """The history as JSON text."""
+        """The history as JSON text; `RequestError` names a variable that has no such form."""
+        check_variables(self.variables)
         return jsontext.encode(self)
 
     def to_openai(self) -> list[JSON]:

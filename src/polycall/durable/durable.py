@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 
 from polycall._support import jsontext
 from polycall.agents.agent import Agent, everyone
-from polycall.agents.checks import listed
+from polycall.agents.checks import check_seconds, listed
 from polycall.agents.options import Prompt
 from polycall.agents.pausing import Start
 from polycall.agents.run import Run
@@ -96,6 +96,7 @@ class Durable(Runs):
         self._lease_s = lease_s
         self._runs_max = runs_max
         self._tasks_max = tasks_max
+        check_seconds(approval_ttl_s, "approval_ttl_s")
         self._approval_ttl_s = approval_ttl_s
         self._working: set[asyncio.Task[Any]] = set()
         self._streams: dict[str, RunStream] = {}

@@ -130,6 +130,8 @@ class Toolset(AbstractToolset):
         made: AnyTool
         if isinstance(function, FunctionTool):
             made = function  # pyright: ignore[reportUnknownVariableType]
+        elif function is None:  # pyright: ignore[reportUnnecessaryComparison] - from the caller
+            raise ToolDefinitionError("None cannot be a tool; give a function")
         else:
             made = tool(function)
         if made.name in self._tools:
