@@ -553,6 +553,24 @@ async def test_a_client_that_leaves_in_a_reply_still_pays_for_it(
     assert rows[-1]["input_tokens"] == 1000
 
 
+@pytest.mark.parametrize("kind", ["response.create", "response\\u002ecreate"])
+async def test_a_client_that_leaves_before_its_reply_begins_still_pays_for_it(
+    gateway: Gateway, voices: OddVoices, kind: str
+) -> None:
+    model, closed = ODD.format(f"{len(kind)}-slow"), len(voices.closed)
+    async with connected(gateway, model) as client:
+        await next_frame(client)
+        await client.send_str(f'{{"type":"{kind}"}}')
+        connection = client._response.connection  # pyright: ignore[reportPrivateUsage]
+        assert connection is not None
+        assert connection.transport is not None
+        await asyncio.sleep(0.1)
+        connection.transport.abort()
+        await until(lambda: len(voices.closed) > closed)
+    (row,) = rows_of(gateway, model, 1)
+    assert (row["outcome"], row["input_tokens"], row["output_tokens"]) == ("cancelled", 1000, 500)
+
+
 async def test_a_client_that_reads_nothing_is_given_up(gateway: Gateway, voices: OddVoices) -> None:
     resident, closed = gateway.resident_bytes, len(voices.closed)
     with opened(gateway, ODD.format("flood")):

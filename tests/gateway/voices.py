@@ -131,6 +131,18 @@ class OddVoices:
                 done = {"type": "response.done", "response": {**reply, "usage": USAGE}}
                 await socket.send_str(json.dumps(done))
 
+    async def slow(self, socket: web.WebSocketResponse) -> None:
+        """Begins its reply late, and bills what is cancelled."""
+        async for message in socket:
+            kind = json.loads(message.data)["type"]
+            reply = {"id": "resp_1", "status": "cancelled"}
+            if kind == "response.create":
+                await asyncio.sleep(0.5)
+                await socket.send_str(json.dumps({"type": "response.created", "response": reply}))
+            elif kind == "response.cancel":
+                done = {"type": "response.done", "response": {**reply, "usage": USAGE}}
+                await socket.send_str(json.dumps(done))
+
     async def stranger(self, socket: web.WebSocketResponse) -> None:
         """Refuses the gateway's key after the session was opened, and repeats it."""
         key = self.seen[-1]["authorization"].removeprefix("Bearer ")

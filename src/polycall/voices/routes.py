@@ -36,6 +36,7 @@ class ClientRoute(Struct, frozen=True):
     | `marks` | a provider's frame that is read has one of these: the others are passed by |
     | `protocol` | the sub-protocol that is spoken, where a client asks for one |
     | `resumes_at` | the fields of the first frame that lead to the session that it goes on with |
+    | `asks` | a client's frame that asks for a reply has one of these texts |
     | `handle_at` | the fields of a provider's frame that lead to what names this session |
     """
 
@@ -47,6 +48,7 @@ class ClientRoute(Struct, frozen=True):
     protocol: str = ""
     resumes_at: tuple[str, ...] = ()
     handle_at: tuple[str, ...] = ()
+    asks: tuple[bytes, ...] = ()
 
     def model(self, frame: JSON) -> str:
         """The model that a first frame names; empty where it names none."""
@@ -112,6 +114,10 @@ class ClientRoute(Struct, frozen=True):
         """
         return self.with_one_model(frame, asked, model) if self.may_name_model(frame) else frame
 
+    def may_ask(self, frame: bytes) -> bool:
+        """Whether a client's frame may ask for a reply; in escapes, any may."""
+        return bool(self.asks) and any(mark in frame for mark in (*self.asks, b"\\u00"))
+
     def with_one_model(self, frame: bytes, asked: str, model: str) -> bytes:
         """The same, of a frame of which it is known that it may name a model."""
         try:
@@ -158,6 +164,7 @@ _OPENAI = ClientRoute(
         b'"session.updated"',
     ),
     protocol="realtime",
+    asks=(b'"response.create"',),
 )
 _LIVE = ClientRoute(
     "gpt_live",
@@ -174,6 +181,7 @@ _GEMINI = ClientRoute(
     marks=(b'"usageMetadata"', b'"turnComplete"', b'"toolCall"', b'"sessionResumptionUpdate"'),
     resumes_at=("setup", "sessionResumption", "handle"),
     handle_at=("sessionResumptionUpdate", "newHandle"),
+    asks=(b'"turnComplete"', b'"turn_complete"'),
 )
 
 ROUTES: dict[str, ClientRoute] = {

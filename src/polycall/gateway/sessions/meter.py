@@ -71,6 +71,7 @@ class Meter:
         self._reported = _NOTHING  # by a voice that counts from its beginning
         self._calls = 0
         self._replies: dict[str, float] = {}  # under way, and when each began
+        self._is_asked = False  # the client has asked for a reply that has not begun
         self._unbilled: tuple[str, float | None, str] | None = None  # a reply that is over
         self._first_at = 0.0
         self._row_at = time.monotonic()
@@ -89,16 +90,22 @@ class Meter:
         """Whether the provider has yet to say what something used."""
         if self.voice.billing == "seconds":
             return not self._is_closed
-        return bool(self._replies)
+        return bool(self._replies) or self._is_asked
 
     def last_words(self) -> list[str]:
         """The frames that end what goes on."""
-        end = [frame for reply in self._replies for frame in self._codec.encode(CancelReply(reply))]
+        replies = [*self._replies, *([""] if self._is_asked else [])]
+        end = [frame for reply in replies for frame in self._codec.encode(CancelReply(reply))]
         return [*end, *self._codec.encode(CloseSession())]
 
     def to_provider(self, frame: bytes) -> bytes:
         """A frame of the client that may name the model, with the provider's own name of it."""
         return self.route.with_one_model(frame, self.row.asked, self.target.model)
+
+    def ask(self, frame: bytes) -> None:
+        """A frame of the client, which may ask for a reply that it will not wait for."""
+        if self.route.may_ask(frame):
+            self._is_asked = True
 
     def hear(self, frame: bytes) -> None:
         """A frame of the provider, which may be the first sound or text of a reply."""
@@ -118,17 +125,20 @@ class Meter:
         match signal:
             case ReplyStarted(reply_id):
                 self._flush_unbilled()
+                self._is_asked = False
                 self._replies[reply_id] = time.monotonic()
             case CallReady():
                 self._calls += 1
             case UsageReport(usage, is_cumulative):
                 if is_cumulative:
                     usage, self._reported = _since(usage, self._reported), usage
+                self._is_asked = False
                 self._count(usage)
                 self._flush_unbilled()
                 if is_cumulative and time.monotonic() - self._row_at > _FLUSH_S:
                     self.flush("ok")
             case ReplyDone(reply_id, status, reason, usage):
+                self._is_asked = False
                 began = self._replies.pop(reply_id, None)
                 self._count(usage or _NOTHING)
                 outcome = {"cancelled": "cancelled", "failed": "error"}.get(status, "ok")
@@ -139,6 +149,8 @@ class Meter:
                 self._is_closed = True
             case VendorError("fatal"):
                 self.refused = _refusal(signal)
+            case VendorError():
+                self._is_asked = False
             case _:
                 pass
 

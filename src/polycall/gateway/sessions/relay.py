@@ -75,6 +75,7 @@ class Relay:
             if await _may_name_model(self.meter.route, frame):
                 await ValueCounter().add(frame)
                 frame = self.meter.to_provider(frame)
+            self.meter.ask(frame)
             try:
                 async with asyncio.timeout(self.send_s):
                     await self.provider.send(frame, is_text=is_text)
