@@ -34,7 +34,7 @@ from bench.answer_doors import AnswerDoor, answer_doors, whole
 from bench.answer_wires import WIRES
 from bench.client_doors import ANTHROPIC, CHAT, asking, client_doors, messages, post
 from bench.door_upstream import PROVIDERS, Upstream, long_answers
-from bench.side_doors import SideDoor, config, program_doors, side_doors
+from bench.side_doors import SideDoor, config, program_doors, side_doors, warming
 from bench.socket_doors import Door, read_on, socket_doors
 
 MIB_MAX = 50.0
@@ -270,6 +270,7 @@ def main() -> int:
             over += _sweep(served, _doors(upstream), wanted, options.rounds)
     root = upstream.url.removesuffix("/v1")
     with serving(upstream, config(root)) as served:
+        measure(served, _side(warming(), upstream)())
         over += _sweep(
             served, _side_doors(upstream, side_doors(served.admin_key)), wanted, options.rounds
         )

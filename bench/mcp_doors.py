@@ -51,6 +51,11 @@ def _server(method: str, make: Callable[[], bytes]) -> Answer:
 _UNKNOWN = b'"error":{"code":-32601,"message":"no such method"}'
 
 
+def usual() -> Answer:
+    """One that answers well."""
+    return _server("tools/call", lambda: b'{"content":[{"type":"text","text":"x"}]}')
+
+
 def _text(size: int) -> bytes:
     return b'{"content":[{"type":"text","text":"%b"}]}' % (b"x" * size)
 
@@ -89,8 +94,15 @@ def lists() -> dict[str, Callable[[], Answer]]:
     tool = b'{"name":"t%x","description":"d","inputSchema":{"type":"object"}}'
     long = b'{"name":"t","description":"%b","inputSchema":{"type":"object"}}'
     made: dict[str, Callable[[], bytes]] = {
-        "many tools": lambda: b",".join(tool % n for n in range(9_000)),
-        "too many tools": lambda: b",".join(tool % n for n in range(90_000)),
+        "many tools": lambda: b",".join(tool % n for n in range(2_000)),
+        "tools of usual size": lambda: b",".join(_usual(n) for n in range(1_000)),
+        "too many tools": lambda: b",".join(tool % n for n in range(9_000)),
+        "far too many tools": lambda: b",".join(tool % n for n in range(90_000)),
+        "tools of many values": lambda: b",".join(
+            long.replace(b'"t"', b'"t%d"' % n).replace(b'"object"', b'"object","enum":[%b]')
+            % (b"", _many(b"[],", 30_000))
+            for n in range(5)
+        ),
         "a long description": lambda: long % (b"x" * 7_900_000),
         "long descriptions": lambda: b",".join(
             long.replace(b'"t"', b'"t%d"' % n) % (b"x" * 60_000) for n in range(200)
@@ -100,6 +112,12 @@ def lists() -> dict[str, Callable[[], Answer]]:
         kind: partial(_server, "tools/list", lambda make=make: b'{"tools":[%b]}' % make())
         for kind, make in made.items()
     }
+
+
+def _usual(number: int) -> bytes:
+    about = {"type": "string", "description": "what is wanted of it " * 4}
+    schema = {"type": "object", "properties": {f"p{n}": about for n in range(8)}}
+    return json.dumps({**_TOOL, "name": f"t{number}", "inputSchema": schema}).encode()
 
 
 def names() -> list[list[str]]:

@@ -245,6 +245,15 @@ def _openapi_doors() -> Iterator[SideDoor]:
         )
 
 
+def warming() -> SideDoor:
+    """What loads the protocol's library, once for the process."""
+    return SideDoor(
+        "a usual server",
+        lambda: [_calling("far_t", {}, "/mcp/far")] * ROUNDS,
+        {"/far": mcp_doors.usual},
+    )
+
+
 def _server_doors() -> Iterator[SideDoor]:
     for kind, server in mcp_doors.calls().items():
         yield SideDoor(

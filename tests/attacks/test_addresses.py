@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import mcp_types as types
 import pytest
 
 from polycall.gateway.hosted.web_search import SearchSpec
+from polycall.mcp.blocks import CallResult, Contents, ResourceBlock
 from polycall.mcp.content import result_of
 from tests.edge.test_doors import ask, serving
 
@@ -46,6 +46,6 @@ def test_a_search_that_finds_no_address_goes_on(url: str) -> None:
 
 @pytest.mark.parametrize("url", NONE)
 def test_a19_a_resource_at_no_address_is_a_result(url: str) -> None:
-    blob = types.BlobResourceContents(uri=url, blob="AAAA", mime_type="application/zip")
-    found = result_of(types.CallToolResult(content=[types.EmbeddedResource(resource=blob)]))
+    blob = Contents(url, blob="AAAA", mime_type="application/zip")
+    found = result_of(CallResult([ResourceBlock(resource=blob)]))
     assert len(found.content) == 1

@@ -5,11 +5,13 @@ from __future__ import annotations
 import tracemalloc
 from typing import Any
 
-import mcp_types as types
+import msgspec
 import pytest
 
-from polycall.gateway.mcp.result_bounds import bounded, bounded_raw, is_longer, takes_long
+from polycall.gateway.mcp.result_bounds import bounded, bounded_wire, is_longer
 from polycall.ir import Text, ToolResult
+from polycall.mcp.blocks import Block, CallResult, takes_long
+from polycall.mcp.content import wire_result
 
 SIZE = 3_000_000
 RESULTS: dict[str, dict[str, Any]] = {
@@ -23,18 +25,23 @@ RESULTS: dict[str, dict[str, Any]] = {
 }
 
 
+def raw_of(result: dict[str, Any]) -> CallResult:
+    content = msgspec.convert(result["content"], list[Block])
+    return CallResult(content, result.get("structuredContent"))
+
+
 @pytest.mark.parametrize("case", RESULTS)
 def test_a20_a_result_that_is_not_passed_on_is_not_copied(case: str) -> None:
-    raw = types.CallToolResult.model_validate(RESULTS[case])
+    raw = raw_of(RESULTS[case])
     tracemalloc.start()
     assert is_longer(raw, SIZE - 1)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 10_000
-    assert bounded_raw(raw, SIZE - 1) is None
+    assert bounded_wire(raw, SIZE - 1) is None
     # Those that only their marks make too large are found as they are written.
     assert not is_longer(raw, SIZE + 100)
-    assert bounded_raw(raw, SIZE + 1_000) is raw
+    assert bounded_wire(raw, SIZE + 1_000) == wire_result(raw)
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "한", "😀", "\ud83d"])
@@ -77,12 +84,12 @@ SHORT: dict[str, Any] = {
 
 @pytest.mark.parametrize("case", LONG)
 def test_a20_a_result_of_much_takes_long_to_look_through(case: str) -> None:
-    assert takes_long(ToolResult("c", []), types.CallToolResult.model_validate(LONG[case]))
+    assert takes_long([ToolResult("c", []), raw_of(LONG[case])])
     parts = [Text("x")] * 2_000 if case == "texts" else [Text("x" * 5_000_000)]
-    assert takes_long(ToolResult("c", [*parts]), None)
+    assert takes_long([ToolResult("c", [*parts]), None])
 
 
 @pytest.mark.parametrize("case", SHORT)
 def test_a_result_of_little_is_looked_through_at_once(case: str) -> None:
-    raw = types.CallToolResult.model_validate(SHORT[case])
-    assert not takes_long(ToolResult("c", [Text("x" * 9_000)]), raw)
+    raw = raw_of(SHORT[case])
+    assert not takes_long([ToolResult("c", [Text("x" * 9_000)]), raw])

@@ -15,12 +15,12 @@ import mcp_types as types
 import pytest
 from bench.door_upstream import BOMB
 from mcp.client import stdio as mcp_stdio
-from mcp.client.streamable_http import StreamableHTTPTransport
 from mcp.shared import jsonrpc_dispatcher
 from mcp.shared.message import SessionMessage
 
 from polycall.errors import ToolServerError
 from polycall.mcp import HttpServer, StdioServer, connect, open_requests, stdio
+from polycall.mcp.http_transport import HttpTransport
 from polycall.mcp.stdio import _Lines  # pyright: ignore[reportPrivateUsage]
 from polycall.mcp.watched_streams import Message
 from tests.mcp.support import call
@@ -193,10 +193,10 @@ async def test_a19_a_program_that_takes_no_answers_is_not_read(
     read = 0
     parsed = stdio._message  # pyright: ignore[reportPrivateUsage]
 
-    def counting(line: bytes) -> Message:
+    async def counting(line: bytes) -> Message:
         nonlocal read
         read += 1
-        return parsed(line)
+        return await parsed(line)
 
     monkeypatch.setattr(stdio, "_message", counting)
     asks = f"{QUESTIONS[kind]!r} % (id(asked) + len(str(time.monotonic_ns()))) + chr(10)"
@@ -216,14 +216,14 @@ async def test_a19_a_server_over_http_that_takes_no_answers_is_not_read(
     """The process grew by 188 MiB in 13,000 requests."""
     monkeypatch.setattr(open_requests, "REQUESTS_MAX", 50)
     read = 0
-    handle = StreamableHTTPTransport._handle_sse_event  # pyright: ignore[reportPrivateUsage]
+    handle = HttpTransport._handle_sse_event  # pyright: ignore[reportPrivateUsage]
 
     async def counting(*given: Any, **named: Any) -> bool:
         nonlocal read
         read += 1
         return await handle(*given, **named)
 
-    monkeypatch.setattr(StreamableHTTPTransport, "_handle_sse_event", counting)
+    monkeypatch.setattr(HttpTransport, "_handle_sse_event", counting)
     event = b'data: {"jsonrpc":"2.0","id":1,"method":"ping"}\n\n'
     piece = b"%x\r\n%b\r\n" % (len(event), event)
     async with server(EVENTS + CHUNKED, piece, is_late=True) as url:
@@ -235,7 +235,7 @@ async def test_a19_a_server_over_http_that_takes_no_answers_is_not_read(
 
 
 async def test_a19_one_that_takes_them_may_ask_on() -> None:
-    asked = open_requests.OpenRequests()
+    asked = open_requests.OpenRequests(None)
     request = types.JSONRPCRequest(jsonrpc="2.0", id=1, method="ping")
     answer = types.JSONRPCResponse(jsonrpc="2.0", id=1, result={})
     for _ in range(5 * open_requests.REQUESTS_MAX):

@@ -408,7 +408,7 @@ async def test_lists_of_tools_are_bounded_in_size(monkeypatch: pytest.MonkeyPatc
 
     client = Client()
     monkeypatch.setattr(connection, "_client", client)
-    with pytest.raises(ToolServerError, match="characters"):
+    with pytest.raises(ToolServerError, match="list_bytes_max"):
         await connection.list_tools()
     assert client.pages < 12
 

@@ -14,18 +14,20 @@ from polycall.errors import ToolError, ToolServerError
 from polycall.gateway.mcp.calls import McpRequest
 from polycall.gateway.mcp.hub import Hub
 from polycall.gateway.mcp.offers import Offers
-from polycall.mcp import HttpServer, McpToolset, listing
+from polycall.mcp import HttpServer, McpToolset
 from polycall.mcp.comparing import Comparison
+from polycall.mcp.listing import ListBounds
 from polycall.mcp.others import OtherOffers
 from polycall.mcp.pins import MemoryPins
 
 SECRET = "sk-very-secret"
+BOUNDS = ListBounds()
 
 
-def offers_of(ask: Any) -> tuple[Offers, McpRequest]:
+def offers_of(ask: Any, bounds: ListBounds = BOUNDS) -> tuple[Offers, McpRequest]:
     """The offers of one server that answers as `ask` does, and a request for them."""
     others = OtherOffers(
-        Comparison("s", MemoryPins(), "refuse", is_pinned=True, inspects=True), ask
+        Comparison("s", MemoryPins(), "refuse", is_pinned=True, inspects=True), ask, bounds
     )
     source = SimpleNamespace(
         others=others,
@@ -34,7 +36,7 @@ def offers_of(ask: Any) -> tuple[Offers, McpRequest]:
             resources=types.ResourcesCapability(), prompts=types.PromptsCapability()
         ),
     )
-    settings = SimpleNamespace(deadline_s=0.05, result_bytes_max=10_000)
+    settings = SimpleNamespace(deadline_s=0.05, result_bytes_max=10_000, list_items_max=20)
     member = SimpleNamespace(
         name="s",
         mcp=source,
@@ -83,19 +85,20 @@ async def test_no_lists_failure_says_a_servers_secrets(
 
 
 async def test_of_too_many_resources_the_first_are_listed(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(listing, "_ITEMS_MAX", 10)
-
     async def many(*_: Any) -> Any:
         found = [types.Resource(name=f"r{number}", uri=f"a://{number}") for number in range(15)]
         return types.ListResourcesResult(resources=found)
 
-    offers, asked = offers_of(many)
+    offers, asked = offers_of(many, ListBounds(10))
     with caplog.at_level(logging.WARNING, "polycall.mcp"):
         found = await offers.resources(asked)
     assert [each.name for each in found] == [f"r{number}" for number in range(10)]
-    assert "resources/list has more than 10 items; the first 10 are listed" in caplog.text
+    assert (
+        "resources/list has more items than list_items_max (10); the first 10 are listed"
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize("way", ["listed twice", "told of"])
@@ -110,7 +113,7 @@ async def test_a_prompt_that_is_another_is_not_given_however_its_server_lists_it
     offers, asked = offers_of(ask)
     (member,) = await cast("Any", offers)._hub.ready(["s"])
     assert [each.name for each in await offers.prompts(asked)] == ["s_x"]
-    assert (await offers.prompt(asked, "s_x", None)).messages == []
+    assert (await offers.prompt(asked, "s_x", None))["messages"] == []
     listed[0] = types.Prompt(name="x", description="other")
     if way == "listed twice":
         listed.append(types.Prompt(name="x", description="again"))

@@ -13,10 +13,17 @@ import mcp_types as types
 import pytest
 from mcp import Client, MCPError
 from mcp.client.session import ClientSession
+from pydantic import ConfigDict
 
-from polycall.mcp.tasks import Answer, TaskExtension, begin_task
+from polycall.mcp.tasks import TaskExtension, begin_task
 from tests.gateway.harness import KEY, OTHER_KEY, Gateway
 from tests.gateway.mcp_support import TOKEN, mcp_client, stock_table, text_of
+
+
+class Answer(types.Result):
+    """Any answer, as it came."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class Request(types.Request[Any, str]):
@@ -67,7 +74,8 @@ async def warm(gateway: Gateway) -> None:
 
 async def ask(client: Client, method: str, **params: Any) -> dict[str, Any]:
     kind = Request if "taskId" in params else types.Request[Any, str]
-    return (await client.session.send_request(kind(method=method, params=params), Answer)).table
+    answer = await client.session.send_request(kind(method=method, params=params), Answer)
+    return answer.model_dump(by_alias=True, exclude_none=True)
 
 
 async def begin(client: Client, name: str, arguments: dict[str, Any], ttl_ms: int = 60_000) -> str:

@@ -118,10 +118,8 @@ async def test_changes_that_a_server_announces_without_end_are_told_more_and_mor
 
 
 @pytest.mark.parametrize("pages", ["large", "in a ring", "endless"])
-async def test_lists_are_bounded_in_size_and_have_an_end(
-    monkeypatch: pytest.MonkeyPatch, pages: str
-) -> None:
-    monkeypatch.setattr(listing, "LIST_CHARS_MAX", 10_000)
+async def test_lists_are_bounded_in_size_and_have_an_end(pages: str) -> None:
+    bounds = listing.ListBounds(bytes_max=10_000)
     prompts = [types.Prompt(name="x", description="y" * 2_000)]
     number = 0
 
@@ -133,9 +131,15 @@ async def test_lists_are_bounded_in_size_and_have_an_end(
             prompts=prompts if pages == "large" else [], next_cursor=following
         )
 
-    words = {"large": "10,000 char", "in a ring": "a cursor comes twice", "endless": "100 pages"}
+    words = {
+        "large": r"list_bytes_max \(10,000",
+        "in a ring": "a cursor comes twice",
+        "endless": "100 pages",
+    }
     with pytest.raises(ToolServerError, match=words[pages]):
-        await listing.all_pages("s", "prompts/list", page, lambda found: found.prompts)
+        await listing.all_pages(
+            "s", "prompts/list", page, lambda found: found.prompts, bounds=bounds
+        )
 
 
 async def test_a_client_hears_that_a_task_ended_whose_result_is_not_kept() -> None:

@@ -16,6 +16,7 @@ from mcp import Client, MCPError
 from polycall.errors import ToolServerError
 from polycall.mcp import McpToolset, Notice, PinFile, StdioServer, connect, look
 from polycall.mcp.comparing import Comparison
+from polycall.mcp.listing import ListBounds
 from polycall.mcp.others import OtherOffers
 from polycall.mcp.pins import MemoryPins
 from tests.gateway.harness import KEY, Gateway
@@ -175,7 +176,7 @@ async def test_prompts_that_are_not_offered_at_the_first_meeting(
         return offers
 
     comparison = Comparison("s", MemoryPins(), "refuse", is_pinned=True, inspects=True)
-    others = OtherOffers(comparison, ask)
+    others = OtherOffers(comparison, ask, ListBounds())
     assert [each.name for each in await others.prompts()] == seen
     assert [each.kind for each in others.notices] == kinds
 
@@ -198,11 +199,11 @@ async def test_the_servers_own_words_in_a_prompt_are_looked_at(
         raise AssertionError
 
     comparison = Comparison("s", MemoryPins(), "refuse", is_pinned=True, inspects=True)
-    others = OtherOffers(comparison, ask)
+    others = OtherOffers(comparison, ask, ListBounds())
     message = types.PromptMessage(role="user", content=types.TextContent(text=text))
     result = types.GetPromptResult(messages=[message])
     if is_held:
         with pytest.raises(ToolServerError, match="is withheld"):
-            others.checked_text("p", result, arguments)
+            await others.checked_text("p", result, arguments)
     else:
-        assert others.checked_text("p", result, arguments) is result
+        assert await others.checked_text("p", result, arguments) is result

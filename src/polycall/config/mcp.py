@@ -67,6 +67,8 @@ class McpServer(Struct, frozen=True, forbid_unknown_fields=True):
     deadline_s: float = 300.0
     connect_s: float = 30.0
     result_bytes_max: int = 4 * MEBIBYTE
+    list_items_max: int = 2_000  # of tools, prompts, resources, templates, and parts of one
+    list_bytes_max: int = 8 * MEBIBYTE  # of each such list, a value counting as 100
     calls_at_once: int = 32
     task_after_s: float = 5.0  # so long a call takes before it becomes a task
 

@@ -24,6 +24,20 @@ Approve: TypeAlias = Callable[[Notice, JSON], "bool | Awaitable[bool]"]
 Changed: TypeAlias = "Literal['refuse', 'allow'] | Approve"
 
 
+_TOLD_MAX = 20  # of one list: a server may have thousands
+
+
+def tell_new(notices: Collection[Notice], known: Collection[Notice]) -> None:
+    """Log those that are not known yet."""
+    before = set(known)
+    new = [notice for notice in notices if notice not in before]
+    for notice in new[:_TOLD_MAX]:
+        logger.warning("%s", notice)
+    if len(new) > _TOLD_MAX:
+        words = "MCP server %r: %d more definitions are flagged; 'polycall mcp list' shows them"
+        logger.warning(words, new[0].server, len(new) - _TOLD_MAX)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Compares, and pins what is met first.

@@ -18,7 +18,6 @@ import httpx2
 import mcp_types as types
 from anyio.abc import TaskStatus
 from mcp import Client, MCPError
-from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import (
     PromptsListChanged,
     ResourcesListChanged,
@@ -29,14 +28,17 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from polycall.errors import ToolError, ToolServerError
 from polycall.ir import JSON
-from polycall.mcp.answer_body import ANSWER_BYTES_MAX, BoundedBody
+from polycall.mcp.answer_body import BoundedBody
 from polycall.mcp.asking import Elicit, Sample, ServerQuestions
+from polycall.mcp.blocks import CallResult
 from polycall.mcp.comebacks import Comebacks
 from polycall.mcp.guard import guarded
+from polycall.mcp.http_transport import http_transport
 from polycall.mcp.listing import all_pages
 from polycall.mcp.logs import LogSink, reaches
 from polycall.mcp.open_requests import bounded
 from polycall.mcp.outputs import Outputs
+from polycall.mcp.pieces import forget_others, read_in_pieces, taken
 from polycall.mcp.process import Program
 from polycall.mcp.servers import HttpServer, Server, headers_hook
 from polycall.mcp.tasks import (
@@ -148,8 +150,10 @@ class Connection:
             return await self._asked(self._connected().list_tools(cursor=cursor), "tools/list")
 
         name = self._server.name
-        listed = await all_pages(name, "tools/list", page, lambda each: each.tools)
+        bounds = self._server.list_bounds
+        listed = await all_pages(name, "tools/list", page, lambda each: each.tools, bounds=bounds)
         self._outputs.listed(listed)
+        forget_others(self._connected().session, {tool.name for tool in listed})
         return listed
 
     async def call(
@@ -161,7 +165,7 @@ class Connection:
         *,
         as_task: bool = False,
         begun: Begun = lambda _: None,
-    ) -> types.CallToolResult:
+    ) -> CallResult:
         """Run a tool; where the caller is cancelled, the server is told.
 
         `begun` hears of the task that the server makes of it.
@@ -176,15 +180,13 @@ class Connection:
                 calling = client.call_tool(name, arguments, progress_callback=report, meta=meta)
             result = await self._asked(calling, f"{name!r}")
             await self._asked_of_us.logs.written(context)
-            return result
+            return taken(result)
 
-    async def resume(
-        self, name: str, task: ServerTask, context: ToolContext[Any]
-    ) -> types.CallToolResult:
+    async def resume(self, name: str, task: ServerTask, context: ToolContext[Any]) -> CallResult:
         """Wait for the result of a call that the server made a task of, on whatever connection."""
         with self._asked_of_us.calling(context):
             waiting = resume_task(self._connected(), name, task, self._asked_of_us.report)
-            return await self._asked(waiting, f"{name!r}")
+            return taken(await self._asked(waiting, f"{name!r}"))
 
     async def cancel_task(self, name: str) -> None:
         """Tell the server that nobody waits for a task any more."""
@@ -295,6 +297,7 @@ class Connection:
                         await group.start(self._listen, client)
                     group.start_soon(self._refresh)
                     self._client = client
+                    read_in_pieces(client.session)
                     setattr(client.session, "validate_tool_result", self._outputs.check)  # noqa: B010
                     if not self._ready.done():
                         self._ready.set_result(None)
@@ -336,12 +339,8 @@ class Connection:
                 auth=auth,
                 transport=None if auth is None else guarded(server.url),
             )
-            async with http:
-                transport = streamable_http_client(
-                    server.url, http_client=http, max_sse_event_size=ANSWER_BYTES_MAX
-                )
-                async with self._client_of(transport) as client:
-                    yield client
+            async with http, self._client_of(http_transport(server.url, http)) as client:
+                yield client
             return
         self._program = Program(server)
         transport = self._program.started(self._lose)

@@ -5,11 +5,24 @@ from __future__ import annotations
 from typing import Any, cast
 
 import mcp_types as types
+import msgspec
 
 from polycall._support import jsontext
 from polycall._support.urls import parts_of
 from polycall.ir import JSON, Media, MediaKind, Opaque, Text, ToolResult
+from polycall.mcp.blocks import (
+    AudioBlock,
+    Block,
+    CallResult,
+    Contents,
+    ImageBlock,
+    LinkBlock,
+    ResourceBlock,
+    TextBlock,
+)
 from polycall.tools import FunctionTool
+
+_MARKS = ("{", "[", ",")  # of each value of JSON but the outermost
 
 
 def definition_of(tool: types.Tool) -> JSON:
@@ -17,36 +30,29 @@ def definition_of(tool: types.Tool) -> JSON:
     return tool.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
-def result_of(result: types.CallToolResult) -> ToolResult:
+def result_of(result: CallResult) -> ToolResult:
     """What a server's tool gave; the id of the call is the caller's affair."""
     content = [_part(block) for block in result.content]
-    return ToolResult("", _with_data(content, result.structured_content), is_error=result.is_error)
+    return ToolResult("", _with_data(content, result.data), is_error=result.is_error)
 
 
-def _part(block: types.ContentBlock) -> Text | Media:
+def _part(block: Block) -> Text | Media:
     match block:
-        case types.TextContent():
+        case TextBlock():
             return Text(block.text)
-        case types.ImageContent():
+        case ImageBlock():
             return Media("image", media_type=block.mime_type, data=block.data)
-        case types.AudioContent():
+        case AudioBlock():
             return Media("audio", media_type=block.mime_type, data=block.data)
-        case types.EmbeddedResource(resource=types.TextResourceContents() as resource):
-            return Text(resource.text)
-        case types.EmbeddedResource(resource=resource):
+        case ResourceBlock(resource=Contents(text=str(text))):
+            return Text(text)
+        case ResourceBlock(resource=resource):
             media_type = resource.mime_type or "application/octet-stream"
             name = parts_of(resource.uri).path.rpartition("/")[2]
-            return Media(
-                _kind(media_type), media_type=media_type, data=_blob(resource), filename=name
-            )
-        case types.ResourceLink():
-            shown = block.model_dump(by_alias=True, exclude_none=True, mode="json")
-            return Text(jsontext.encode(shown))
-
-
-def _blob(resource: types.TextResourceContents | types.BlobResourceContents) -> str:
-    assert isinstance(resource, types.BlobResourceContents)
-    return resource.blob
+            data = resource.blob or ""
+            return Media(_kind(media_type), media_type=media_type, data=data, filename=name)
+        case LinkBlock():
+            return Text(jsontext.encode(block))
 
 
 def _kind(media_type: str) -> MediaKind:
@@ -71,11 +77,24 @@ def _with_data(content: list[Text | Media], data: Any) -> list[Text | Media | Op
     texts = [part.text for part in content if isinstance(part, Text)]
     if texts == [inner]:
         return parts
-    told = [_parsed(text) for text in texts]
-    if told in ([data], [inner], inner) or not texts:
+    if not texts or _is_said(texts, data) or _is_said(texts, inner):
         others = [part for part in parts if not isinstance(part, Text)]
         return [Text(jsontext.encode(inner)), *others]
     return [*parts, Text(jsontext.encode(data))]
+
+
+def _is_said(texts: list[str], data: Any) -> bool:
+    """Whether the texts are the data, as one text or as one for each item of a list.
+
+    They are read only where they have as many values as the data, which is bounded.
+    """
+    marks = sum(text.count(mark) for text in texts for mark in _MARKS)
+    wanted = jsontext.encode(data)
+    own = sum(wanted.count(mark) for mark in _MARKS)
+    if len(texts) == 1 and marks == own and _parsed(texts[0]) == data:
+        return True
+    # In a list there is a mark before each item.
+    return marks + len(texts) == own and [_parsed(text) for text in texts] == data
 
 
 def _parsed(text: str) -> Any:
@@ -101,14 +120,20 @@ def has_object(schema: JSON | None) -> bool:
     return schema is not None and schema.get("type") == "object"
 
 
-def served_result(result: ToolResult, *, has_data: bool) -> types.CallToolResult:
+def served_result(result: ToolResult, *, has_data: bool) -> CallResult:
     """A result of ours as a client of the protocol takes it."""
-    made = types.CallToolResult(
-        content=[_block(part) for part in result.content], is_error=result.is_error
-    )
+    made = CallResult([_block(part) for part in result.content], is_error=result.is_error)
     if has_data and not result.is_error:
-        made.structured_content = _parsed(result.text)
+        made.data = _parsed(result.text)
     return made
+
+
+def wire_result(result: CallResult) -> JSON:
+    """A result as it is on the wire."""
+    wire: JSON = {"content": msgspec.to_builtins(result.content), "isError": result.is_error}
+    if result.data is not None:
+        wire["structuredContent"] = result.data
+    return {**wire, "resultType": "complete"}
 
 
 def whole(text: str) -> str:
@@ -118,28 +143,27 @@ def whole(text: str) -> str:
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
-def _block(part: Text | Media | Opaque) -> types.ContentBlock:
+def _block(part: Text | Media | Opaque) -> Block:
     match part:
         case Text():
-            return types.TextContent(text=whole(part.text))
+            return TextBlock(text=whole(part.text))
         case Media(data=data) if data and part.kind == "image":
-            return types.ImageContent(data=data, mime_type=part.media_type)
+            return ImageBlock(data=data, mime_type=part.media_type)
         case Media(data=data) if data and part.kind == "audio":
-            return types.AudioContent(data=data, mime_type=part.media_type)
+            return AudioBlock(data=data, mime_type=part.media_type)
         case Media():
             return _resource(part)
         case Opaque():
-            return types.TextContent(text=jsontext.encode(part.data))
+            return TextBlock(text=jsontext.encode(part.data))
 
 
-def _resource(part: Media) -> types.ContentBlock:
+def _resource(part: Media) -> Block:
     name = part.filename or part.kind
+    media_type = part.media_type or None
     if part.url:
-        return types.ResourceLink(uri=part.url, name=name, mime_type=part.media_type or None)
+        return LinkBlock(uri=part.url, name=name, mime_type=media_type)
     uri = f"polycall://result/{name}"
     if part.data:
-        media_type = part.media_type or None
-        blob = types.BlobResourceContents(uri=uri, blob=part.data, mime_type=media_type)
-        return types.EmbeddedResource(resource=blob)
+        return ResourceBlock(resource=Contents(uri, blob=part.data, mime_type=media_type))
     text = part.text or f"a file of the provider's: {part.file_id}"
-    return types.EmbeddedResource(resource=types.TextResourceContents(uri=uri, text=text))
+    return ResourceBlock(resource=Contents(uri, text=text))

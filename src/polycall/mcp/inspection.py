@@ -28,6 +28,7 @@ _ODD = re.compile(
     "[\u00ad\u115f\u1160\u180e\u200b-\u200f\u2060-\u2064\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0"
     "\U000e0000-\U000e01ef]"
 )
+_ODD_RUN = re.compile(f"(?:{_ODD.pattern})+")
 # Phrases of published attacks, in the words of their kind (Invariant Labs, April 2025; OWASP's MCP
 # tool poisoning; both read 2026-11-29).
 _ORDERS = tuple(
@@ -58,26 +59,61 @@ _ORDERS = tuple(
 )
 
 
+# A search of a long text as a whole would hold the interpreter, in any thread.
+_AT_ONCE = 16 * 1024
+_RUN_MAX, _PHRASE_MAX = 8, 512  # characters by which the longest of what is searched for is seen
+_SPACE = re.compile(r"\s+")
+
+
 def suspicious(definition: JSON) -> str:
     """What about a definition somebody should look at; empty where nothing was seen."""
     for text in _texts(definition):
-        if _TAGS.search(text) or _HIDDEN.search(text) or _SPELT.search(text):
+        if any(_is_in(pattern, text) for pattern in (_TAGS, _HIDDEN, _SPELT)):
             return "it holds characters that nobody sees"
         comment = text.find("<!--")
         if comment >= 0 and text.find("-->", comment) >= 0:
             return "it holds a comment that a page would not show"
-        flat = " ".join(text.split())
-        for name, pattern in _ORDERS:
-            if pattern.search(flat):
-                return f"it {name}"
+        for piece in _pieces(text):
+            for name, pattern in _ORDERS:
+                if pattern.search(piece):
+                    return f"it {name}"
     return ""
+
+
+def _is_in(pattern: re.Pattern[str], text: str) -> bool:
+    starts = range(0, len(text), _AT_ONCE)
+    return any(pattern.search(text, at, at + _AT_ONCE + _RUN_MAX) for at in starts)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text with single spaces, in pieces of whole words that overlap by a phrase."""
+    left = ""
+    for at in range(0, len(text), _AT_ONCE):
+        left += _SPACE.sub(" ", text[at : at + _AT_ONCE])
+        end = left.rfind(" ")
+        if end > 0 and at + _AT_ONCE < len(text):
+            yield left[:end]
+            begin = left.find(" ", max(0, end - _PHRASE_MAX))
+            left = left[begin:]
+        elif len(left) > 4 * _AT_ONCE:  # no words at all
+            yield left
+            left = left[-_PHRASE_MAX:]
+    yield left
 
 
 def without_tags(text: str) -> str:
     """The text without invisible alphabets, in which a result can speak past its reader."""
-    if text.isascii() or not _ODD.search(text):
+    if text.isascii() or not _is_in(_ODD, text):
         return text
-    return _SPELT.sub("", _TAGS.sub("", text))
+    made: list[str] = []
+    at = 0
+    while at < len(text):
+        end = at + _AT_ONCE
+        if (run := _ODD_RUN.match(text, end)) is not None:  # it is taken out whole, or not at all
+            end = run.end()
+        made.append(_SPELT.sub("", _TAGS.sub("", text[at:end])))
+        at = end
+    return "".join(made)
 
 
 def _texts(node: Any) -> Iterator[str]:

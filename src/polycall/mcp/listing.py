@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from polycall.errors import ToolServerError
 
@@ -12,9 +13,18 @@ logger = logging.getLogger("polycall.mcp")
 
 T = TypeVar("T")
 
-LIST_CHARS_MAX = 64 * 1024 * 1024
+LIST_ITEMS_MAX = 2_000
+LIST_BYTES_MAX = 8 * 1024 * 1024
+_VALUE_BYTES = 100  # that each value takes beyond its JSON, about
 _PAGES_MAX = 100
-_ITEMS_MAX = 10_000
+_AT_ONCE = 100
+
+
+class ListBounds(NamedTuple):
+    """How much each of a server's lists may hold."""
+
+    items_max: int = LIST_ITEMS_MAX
+    bytes_max: int = LIST_BYTES_MAX
 
 
 async def all_pages(
@@ -23,6 +33,7 @@ async def all_pages(
     page_of: Callable[[str | None], Awaitable[Any]],
     items_of: Callable[[Any], list[T]],
     *,
+    bounds: ListBounds,
     is_pinned: bool = True,
 ) -> list[T]:
     """What a list has on all its pages; `ToolServerError` where it has no end, or is too large.
@@ -37,13 +48,13 @@ async def all_pages(
     for _ in range(_PAGES_MAX):
         page = await page_of(cursor)
         items = items_of(page)
-        size += sum(len(str(each)) for each in items)
-        if size > LIST_CHARS_MAX:
-            excess = f"more than {LIST_CHARS_MAX:,} characters"
+        size += await _size(items)
+        if size > bounds.bytes_max:
+            excess = f"more than list_bytes_max ({bounds.bytes_max:,}, a value as {_VALUE_BYTES})"
             break
         found += items
-        if len(found) > _ITEMS_MAX:
-            excess = f"more than {_ITEMS_MAX:,} items"
+        if len(found) > bounds.items_max:
+            excess = f"more items than list_items_max ({bounds.items_max:,})"
             break
         cursor = page.next_cursor
         if cursor is None:
@@ -55,5 +66,17 @@ async def all_pages(
     words = f"MCP server {server!r}: {what} has {excess}"
     if is_pinned:
         raise ToolServerError(words)
-    logger.warning("%s; the first %s are listed", words, f"{min(len(found), _ITEMS_MAX):,}")
-    return found[:_ITEMS_MAX]
+    shown = min(len(found), bounds.items_max)
+    logger.warning("%s; the first %s are listed", words, f"{shown:,}")
+    return found[:shown]
+
+
+async def _size(items: list[Any]) -> int:
+    """What they take, about.  Others run meanwhile."""
+    size = 0
+    for start in range(0, len(items), _AT_ONCE):
+        for each in items[start : start + _AT_ONCE]:
+            text: str = each.model_dump_json(by_alias=True, exclude_none=True)
+            size += len(text) + _VALUE_BYTES * sum(text.count(mark) for mark in "{[,")
+        await asyncio.sleep(0)
+    return size

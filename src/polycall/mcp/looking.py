@@ -119,7 +119,7 @@ async def listed(server: Server) -> Definitions:
     try:
         await connection.open()
         comparison = Comparison(server.name, MemoryPins(), "allow", is_pinned=False, inspects=False)
-        others = OtherOffers(comparison, connection.ask)
+        others = OtherOffers(comparison, connection.ask, server.list_bounds)
         found: dict[What, dict[str, JSON]] = {
             "tool": {tool.name: definition_of(tool) for tool in await connection.list_tools()},
             "prompt": {},

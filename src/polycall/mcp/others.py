@@ -17,9 +17,10 @@ from mcp import Client, MCPError
 
 from polycall.errors import ToolServerError
 from polycall.ir import JSON
-from polycall.mcp.comparing import Comparison
+from polycall.mcp.comparing import Comparison, tell_new
 from polycall.mcp.inspection import suspicious
-from polycall.mcp.listing import all_pages
+from polycall.mcp.listing import ListBounds, all_pages
+from polycall.mcp.pieces import TOO_LARGE, weight_of
 from polycall.mcp.pins import Notice, What
 
 logger = logging.getLogger("polycall.mcp")
@@ -38,9 +39,10 @@ class Asks(Protocol):
 class OtherOffers:
     """One server's.  `notices` are what was flagged last."""
 
-    def __init__(self, comparison: Comparison, ask: Asks) -> None:
+    def __init__(self, comparison: Comparison, ask: Asks, bounds: ListBounds) -> None:
         self._comparison = comparison
         self._ask = ask
+        self._bounds = bounds
         self._notices: dict[What, list[Notice]] = {}
         self._addresses: dict[str, str] = {}  # of templates, by name
         self._changes: Counter[What] = Counter()  # that a server told of
@@ -75,13 +77,14 @@ class OtherOffers:
         changes = self._changes["prompt"]
         listed = await self.listed_prompts(caller)
         counts = Counter(each.name for each in listed)
-        wires = {each.name: wire_of(each) for each in listed if counts[each.name] == 1}
+        once = {each.name: each for each in listed if counts[each.name] == 1}
+        wires, large = await self._wires("prompt", once)
         twice = [
             Notice(self._comparison.server, name, "unusable", reason=reason, what="prompt")
             for name, count in counts.items()
             if count > 1 and (reason := "two prompts have the name")
         ]
-        held = await self._compare("prompt", wires, twice)
+        held = await self._compare("prompt", wires, twice + large)
         self._looked_at["prompt"] = changes
         return [each for each in listed if each.name in wires and each.name not in held]
 
@@ -91,9 +94,27 @@ class OtherOffers:
         listed = await self.listed_templates(caller)
         named = template_names(listed)
         self._addresses = {name: each.uri_template for name, each in named.items()}
-        held = await self._compare("template", {name: wire_of(t) for name, t in named.items()}, [])
+        wires, large = await self._wires("template", named)
+        held = await self._compare("template", wires, large)
         self._looked_at["template"] = changes
-        return [template for name, template in named.items() if name not in held]
+        return [named[name] for name in wires if name not in held]
+
+    async def _wires(
+        self, what: What, named: Mapping[str, types.Prompt | types.ResourceTemplate]
+    ) -> tuple[dict[str, JSON], list[Notice]]:
+        """The definitions, and why others have none."""
+
+        def made() -> tuple[dict[str, JSON], list[Notice]]:
+            all_wires = {name: wire_of(each) for name, each in named.items()}
+            large = [name for name, wire in all_wires.items() if weight_of(wire).is_too_large]
+            for name in large:
+                del all_wires[name]
+            server = self._comparison.server
+            return all_wires, [
+                Notice(server, name, "unusable", reason=TOO_LARGE, what=what) for name in large
+            ]
+
+        return await asyncio.to_thread(made)
 
     async def take_instructions(self, text: str) -> None:
         """What the server says of itself, when it is met; `instructions` are it, unless held."""
@@ -107,9 +128,7 @@ class OtherOffers:
         async def page(cursor: str | None) -> types.ListPromptsResult:
             return await self._ask("prompts/list", lambda client: _prompts(client, cursor), caller)
 
-        return await all_pages(
-            self._comparison.server, "prompts/list", page, lambda each: each.prompts
-        )
+        return await self._pages("prompts/list", page, lambda each: each.prompts)
 
     async def listed_templates(self, caller: Hashable = None) -> list[types.ResourceTemplate]:
         """All templates, whatever is pinned."""
@@ -118,15 +137,27 @@ class OtherOffers:
             return await self._ask(what, lambda client: _templates(client, cursor), caller)
 
         what = "resources/templates/list"
-        return await all_pages(
-            self._comparison.server, what, page, lambda each: each.resource_templates
-        )
+        return await self._pages(what, page, lambda each: each.resource_templates)
 
-    def checked_text(
+    async def _pages(
+        self,
+        what: str,
+        page_of: Callable[[str | None], Awaitable[Any]],
+        items_of: Callable[[Any], list[T]],
+        *,
+        is_pinned: bool = True,
+    ) -> list[T]:
+        server, bounds = self._comparison.server, self._bounds
+        return await all_pages(server, what, page_of, items_of, bounds=bounds, is_pinned=is_pinned)
+
+    async def checked_text(
         self, name: str, result: types.GetPromptResult, arguments: Mapping[str, str]
     ) -> types.GetPromptResult:
         """A filled prompt; `ToolServerError` where its server's words look like an attack."""
-        if self._comparison.inspects and (doubt := suspicious_prompt(result, arguments)):
+        doubt = ""
+        if self._comparison.inspects:
+            doubt = await asyncio.to_thread(suspicious_prompt, result, arguments)
+        if doubt:
             self._tell(f"the text of the prompt {name[:200]!r} is withheld: {doubt}")
             raise ToolServerError(
                 f"MCP server {self._comparison.server!r}: the text of the prompt {name[:200]!r} is "
@@ -145,14 +176,15 @@ class OtherOffers:
             )
 
         what = "resources/list"
-        listed = await all_pages(
-            self._comparison.server, what, page, lambda each: each.resources, is_pinned=False
-        )
-        if not self._comparison.inspects:
-            return listed
+        listed = await self._pages(what, page, lambda each: each.resources, is_pinned=False)
+        return await asyncio.to_thread(self._looked_over, listed)
+
+    def _looked_over(self, listed: list[types.Resource]) -> list[types.Resource]:
         found: list[types.Resource] = []
         for each in listed:
-            if doubt := suspicious(_words_of(each)):
+            shown = _words_of(each)
+            doubt = suspicious(shown) if self._comparison.inspects else ""
+            if doubt := (TOO_LARGE if weight_of(shown).is_too_large else doubt):
                 self._tell(f"the resource {each.uri[:200]!r} is not listed: {doubt}")
             else:
                 found.append(each)
@@ -165,9 +197,7 @@ class OtherOffers:
         async with self._comparing:
             listed = {*wires, *(each.tool for each in unusable)}
             notices = unusable + await self._comparison.notices(what, wires, listed)
-            for notice in notices:
-                if notice not in self._notices.get(what, ()):
-                    logger.warning("%s", notice)
+            tell_new(notices, self._notices.get(what, []))
             self._notices[what] = notices
         return {each.tool for each in notices if each.withheld}
 
@@ -215,10 +245,8 @@ def suspicious_prompt(result: types.GetPromptResult, arguments: Mapping[str, str
     """What about a filled prompt somebody should look at, but for what its client filled in."""
     own = [value for value in arguments.values() if suspicious({"value": value})]
     own.sort(key=len, reverse=True)
-    shown = _words_of(result)
-    if not own:
-        return suspicious(shown)
-    return suspicious(_without(shown, own))
+    shown = [result.description or "", *map(_words_of, result.messages)]
+    return next((doubt for each in shown if (doubt := suspicious(_without(each, own)))), "")
 
 
 def _without(node: Any, values: list[str]) -> Any:
@@ -238,7 +266,7 @@ def wire_of(each: types.Prompt | types.ResourceTemplate) -> JSON:
     return each.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
-def _words_of(each: types.GetPromptResult | types.Resource) -> JSON:
+def _words_of(each: types.PromptMessage | types.Resource) -> JSON:
     """What is read of it; pictures and files are data."""
-    hidden: Any = {"messages": {"__all__": {"content": {"data": True, "resource": {"blob"}}}}}
+    hidden: Any = {"content": {"data": True, "resource": {"blob"}}}
     return each.model_dump(by_alias=True, exclude_none=True, mode="json", exclude=hidden)

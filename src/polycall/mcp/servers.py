@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from polycall._support import jsontext
 from polycall.errors import ConfigError, RequestError
 from polycall.ir import JSON
+from polycall.mcp.listing import LIST_BYTES_MAX, LIST_ITEMS_MAX, ListBounds
 from polycall.tools.problems import near_miss
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class _Server:
     `allowed_callers` and `deadline_s` hold for each of its tools; `connect_s` bounds the start.
     Where a server is not `required`, the others are used without it.
     `roots` are the folders that it is told to work in, as `file:///...`.
+    Of tools, prompts, resources and templates it may list `list_items_max` each, which take
+    `list_bytes_max` at most; each value of their definitions counts as 100 bytes more.
     """
 
     name: str
@@ -67,6 +70,8 @@ class _Server:
     required: bool = True
     handshake: bool = False
     roots: Sequence[str] = ()
+    list_items_max: int = LIST_ITEMS_MAX
+    list_bytes_max: int = LIST_BYTES_MAX
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -82,6 +87,11 @@ class _Server:
         for uri in self.roots:
             if not (uri.startswith("file:///") and uri.isprintable()):
                 raise RequestError(f"roots of {self.name!r} are file:///..., not {uri!r}")
+
+    @property
+    def list_bounds(self) -> ListBounds:
+        """How much each of its lists may hold."""
+        return ListBounds(self.list_items_max, self.list_bytes_max)
 
     @property
     def names_start(self) -> str:

@@ -30,7 +30,7 @@ from polycall._support.http_server import BoundedProtocol, server_config
 from polycall._support.listening import is_loopback, listen
 from polycall.errors import RequestError
 from polycall.ir import JSON, Text, ToolCall, ToolResult
-from polycall.mcp.content import has_object, served_result, served_tool, whole
+from polycall.mcp.content import has_object, served_result, served_tool, whole, wire_result
 from polycall.mcp.request_ids import RequestIds, guarded_streams
 from polycall.mcp.toolset import McpTool
 from polycall.tools import AbstractToolset, ToolContext, execute
@@ -87,7 +87,7 @@ class _Service:
 
     async def call_tool(
         self, context: ServerRequestContext[Any], params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
+    ) -> Any:
         before = self.tools
         connection.set(_connection_of(context))
         call = ToolCall(f"mcp_{uuid4().hex}", params.name, jsontext.encode(params.arguments or {}))
@@ -98,7 +98,8 @@ class _Service:
         tool = before.get(params.name)
         if tool is None and params.name in self._toolset:
             text = f"{params.name!r} is not served here: it needs approval or is for programs alone"
-            return served_result(ToolResult(call.id, [Text(text)], is_error=True), has_data=False)
+            failed = ToolResult(call.id, [Text(text)], is_error=True)
+            return wire_result(served_result(failed, has_data=False))
         result = await execute(
             call, self._toolset, context=ToolContext(deps=self._deps, reporter=report)
         )
@@ -108,7 +109,7 @@ class _Service:
         has_data = tool is not None and has_object(tool.output_schema)
         if has_data and tool is not None and not result.is_error:
             result = _fitting(result, tool)
-        return served_result(result, has_data=has_data)
+        return wire_result(served_result(result, has_data=has_data))
 
 
 class _Server(Server[Any]):

@@ -14,13 +14,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TextIO
 
 import anyio
+import anyio.lowlevel
 import mcp_types as types
 from mcp import StdioServerParameters
 from mcp.client import stdio
 from mcp.shared.message import SessionMessage
 
-from polycall._support.json_weight import check_weight
+from polycall._support.json_weight import JSONWeight
 from polycall.mcp.answer_body import OBJECTS_MAX, VALUES_MAX
+from polycall.mcp.messages import read_message
 from polycall.mcp.watched_streams import Message
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ async def _read(
         try:
             async for piece in process.stdout:
                 for line in lines.feed(piece):
-                    await given.send(_message(line))
+                    await given.send(await _message(line))
         except ValueError as error:
             logger.warning("%s", error)
             on_excess(str(error))
@@ -137,11 +139,13 @@ async def _write(process: ServerProcess, taken: MemoryObjectReceiveStream[Sessio
         pass  # the program takes no more
 
 
-def _message(line: bytes) -> Message:
+async def _message(line: bytes) -> Message:
     try:
-        check_weight(line, VALUES_MAX, OBJECTS_MAX)
-        text = line.decode("utf-8", "replace")
-        return SessionMessage(types.jsonrpc_message_adapter.validate_json(text, by_name=False))
+        for _ in JSONWeight(VALUES_MAX, OBJECTS_MAX).steps(line):
+            await anyio.lowlevel.checkpoint()
+        return SessionMessage(
+            read_message(line if line.isascii() else line.decode("utf-8", "replace"))
+        )
     except ValueError as error:
         # A caller that waits for this answer must not wait for its deadline.
         return _unreadable(line, error) or error

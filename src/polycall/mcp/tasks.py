@@ -15,12 +15,14 @@ from mcp.client.context import ClientRequestContext
 from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
 from mcp.client.session import ClientSession
 from mcp.shared.dispatcher import CallOptions
+from mcp.shared.inbound import MCP_NAME_HEADER, encode_header_value
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from polycall.errors import ToolServerError
 from polycall.ir import JSON
+from polycall.mcp.pieces import tool_result
 
 EXTENSION = "io.modelcontextprotocol/tasks"
 TASKS_REVISION = "2025-11-25"  # in which tasks are no extension
@@ -53,7 +55,6 @@ _ASKED_MAX = 100  # questions of one task
 _ID_CHARS_MAX = 1_000
 _TTL_MS = 3_600_000
 _UNKNOWN = (types.INVALID_PARAMS, types.METHOD_NOT_FOUND, -32002)  # the last: a resource, once
-_RESULT: TypeAdapter[types.CallToolResult] = TypeAdapter(types.CallToolResult)
 _REQUEST: TypeAdapter[types.InputRequest] = TypeAdapter(types.InputRequest)
 
 _cancelling: set[asyncio.Task[Any]] = set()
@@ -72,17 +73,6 @@ class _TaskRequest(types.Request[Any, str]):
     method: str
     params: types.GetTaskRequestParams | UpdateTaskParams
     name_param = "taskId"
-
-
-class Answer(types.Result):
-    """Any answer, as it came."""
-
-    model_config = ConfigDict(extra="allow")
-
-    @property
-    def table(self) -> JSON:
-        """All of it."""
-        return self.model_dump(by_alias=True, exclude_none=True)
 
 
 class TaskHandle(types.Result):
@@ -153,12 +143,8 @@ async def begin_task(session: ClientSession, name: str, arguments: JSON, ttl_ms:
     ttl = types.TaskMetadata(ttl=ttl_ms)
     params = types.CallToolRequestParams(name=name, arguments=arguments, task=ttl)
     request = types.CallToolRequest(params=params)
-    data = request.model_dump(by_alias=True, mode="json", exclude_none=True)
-    options: CallOptions = {}
     # The session takes no answer to a call but its result.
-    session._stamp(data, options)  # pyright: ignore[reportPrivateUsage]
-    sending = session._dispatcher  # pyright: ignore[reportPrivateUsage]
-    answer = await sending.send_raw_request(data["method"], data["params"], options)
+    answer = await _raw_answer(session, request)
     return types.CreateTaskResult.model_validate(answer, by_name=False).task
 
 
@@ -175,7 +161,7 @@ async def _fetched(
             break
         pause_s = _pause_s(task.poll_interval)
     answer = await _asked(session, "tasks/result", types.GetTaskRequestParams(task_id=name))
-    return _RESULT.validate_python(answer, by_name=False)
+    return await tool_result(answer)
 
 
 async def _finished(
@@ -187,7 +173,7 @@ async def _finished(
         task = await _state(session, name)
         match task.get("status"):
             case "completed":
-                return _RESULT.validate_python(task.get("result"), by_name=False)
+                return await tool_result(task.get("result"))
             case "failed":
                 raise MCPError.from_error_data(types.ErrorData.model_validate(task.get("error")))
             case "cancelled":
@@ -203,7 +189,7 @@ async def _finished(
         await asyncio.sleep(pause_s)
 
 
-async def _state(session: ClientSession, name: str) -> dict[str, Any]:
+async def _state(session: ClientSession, name: str) -> JSON:
     """How a task is; `TaskForgottenError` where its server does not know it."""
     try:
         return await _asked(session, "tasks/get", types.GetTaskRequestParams(task_id=name))
@@ -235,9 +221,22 @@ async def _answer(session: ClientSession, name: str, asked: Any, answered: set[s
         await _asked(session, "tasks/update", params)
 
 
-async def _asked(session: ClientSession, method: str, params: BaseModel) -> dict[str, Any]:
-    request = _TaskRequest.model_validate({"method": method, "params": params})
-    return (await session.send_request(request, Answer)).table
+async def _asked(session: ClientSession, method: str, params: BaseModel) -> JSON:
+    return await _raw_answer(
+        session, _TaskRequest.model_validate({"method": method, "params": params})
+    )
+
+
+async def _raw_answer(session: ClientSession, request: types.Request[Any, Any]) -> JSON:
+    """The answer as it came: the session would read and copy all of it."""
+    data = request.model_dump(by_alias=True, mode="json", exclude_none=True)
+    options: CallOptions = {}
+    session._stamp(data, options)  # pyright: ignore[reportPrivateUsage]
+    if (key := type(request).name_param) is not None:
+        name = encode_header_value(data["params"][key])
+        options.setdefault("headers", {}).setdefault(MCP_NAME_HEADER, name)
+    sending = session._dispatcher  # pyright: ignore[reportPrivateUsage]
+    return await sending.send_raw_request(data["method"], data["params"], options)
 
 
 async def _watched(session: ClientSession, task: ServerTask, waiting: Awaitable[T]) -> T:

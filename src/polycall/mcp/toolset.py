@@ -14,38 +14,39 @@ import mcp_types as types
 import msgspec
 from mcp import Client
 
-from polycall._support import jsontext
 from polycall._support.blocking import is_held_up
 from polycall.errors import RequestError, ToolDefinitionError, ToolError, ToolServerError
 from polycall.ir import JSON, ToolResult
 from polycall.mcp.asking import Elicit, Sample
-from polycall.mcp.comparing import Changed, Comparison
+from polycall.mcp.blocks import CallResult
+from polycall.mcp.comparing import Changed, Comparison, tell_new
 from polycall.mcp.connection import Connection, Kind, SessionLostError
 from polycall.mcp.content import definition_of, result_of
 from polycall.mcp.cooldown import Cooldown
 from polycall.mcp.logs import LogSink
 from polycall.mcp.others import OtherOffers
+from polycall.mcp.pieces import TOO_LARGE, weight_of
 from polycall.mcp.pins import MemoryPins, Notice, PinStore
 from polycall.mcp.servers import AskFor, Server
 from polycall.mcp.tasks import ServerTask, TaskForgottenError
 from polycall.schema.ways import ways_of
 from polycall.tools import AbstractToolset, FunctionTool, ToolContext
+from polycall.tools.problems import truncated
 from polycall.tools.toolset import AnyTool
-from polycall.tools.validate import SchemaChecker
+from polycall.tools.validate import LightChecker
 
 logger = logging.getLogger("polycall.mcp")
 
 T = TypeVar("T")
 
 _NAME_CHARS_MAX = 128  # as the protocol has it
-_DEFINITION_BYTES_MAX = 64 * 1024
 
 _RESUME_S = 60.0  # so long a server may be away while a task of it is waited for
 _RESUME_PAUSE_S = 0.5
 _MAYBE = "the call may have done its work, and it is not made again"
 _CANCEL_S = 30.0
 
-OnResult: TypeAlias = Callable[[ToolContext[Any], types.CallToolResult], None]
+OnResult: TypeAlias = Callable[[ToolContext[Any], CallResult], None]
 OnTask: TypeAlias = Callable[[ToolContext[Any], ServerTask], None]
 State: TypeAlias = Literal["connected", "lost", "failed", "closed"]
 
@@ -110,7 +111,7 @@ class McpToolset(AbstractToolset):
             is_pinned=pins is not None,
             inspects=inspects,
         )
-        self.others = OtherOffers(self._comparison, self.ask)
+        self.others = OtherOffers(self._comparison, self.ask, server.list_bounds)
         self._elicit = elicit
         self._on_result = on_result
         self._on_task = on_task
@@ -226,7 +227,7 @@ class McpToolset(AbstractToolset):
                 raise
             # The call is the server's task, and lasts; it is not to be made again.
             return await self.resume(name, task, context)
-        return self._taken(result, context)
+        return await self._taken(result, context)
 
     async def resume(self, name: str, task: ServerTask, context: ToolContext[Any]) -> ToolResult:
         """Wait for the result of a call that the server made a task of, maybe for another process.
@@ -240,7 +241,8 @@ class McpToolset(AbstractToolset):
                 connection = None
                 try:
                     connection = await self._connected()
-                    return self._taken(await connection.resume(name, task, context), context)
+                    result = await connection.resume(name, task, context)
+                    return await self._taken(result, context)
                 except ToolServerError as error:
                     is_late = asyncio.get_running_loop().time() > until
                     is_gone = _is_gone(error, connection)
@@ -272,10 +274,10 @@ class McpToolset(AbstractToolset):
                 error,
             )
 
-    def _taken(self, result: types.CallToolResult, context: ToolContext[Any]) -> ToolResult:
+    async def _taken(self, result: CallResult, context: ToolContext[Any]) -> ToolResult:
         if self._on_result is not None:
             self._on_result(context, result)
-        return result_of(result)
+        return await asyncio.to_thread(result_of, result) if result.is_long else result_of(result)
 
     async def watch(self, uri: str, caller: Hashable = None) -> None:
         """Hear of changes of a resource, on `on_updated`, for as long as this connection lasts."""
@@ -369,36 +371,13 @@ class McpToolset(AbstractToolset):
 
     async def _take(self, listed: list[types.Tool]) -> None:
         counts = Counter(tool.name for tool in listed)
-        wires = {tool.name: definition_of(tool) for tool in listed if counts[tool.name] == 1}
-        odd = [name for name in wires if not _is_name(name)]
-        for name in odd:  # clients' models refuse a whole list for one of them
-            del wires[name]
-        large = [name for name, wire in wires.items() if _is_large(wire)]
-        for name in large:  # not even looked at: that takes long
-            del wires[name]
-        notices = [
-            Notice(self.server.name, name, "unusable", reason="two tools have the name")
-            for name, count in counts.items()
-            if count > 1
-        ]
-        reason = f"its definition has more than {_DEFINITION_BYTES_MAX:,} bytes"
-        notices += [Notice(self.server.name, name, "unusable", reason=reason) for name in large]
-        reason = f"its name has not 1 to {_NAME_CHARS_MAX} characters, all of which can be seen"
-        notices += [Notice(self.server.name, name, "unusable", reason=reason) for name in odd]
+        # Thousands of tools take a while.
+        wires, notices = await asyncio.to_thread(self._looked_over, listed, counts)
         differing = await self._comparison.notices("tool", wires, counts)
-        notices += differing
         withheld = {each.tool for each in differing if each.withheld}
-        tools: dict[str, McpTool] = {}
-        for name, wire in wires.items():
-            if name in withheld:
-                continue
-            try:
-                tools[name] = self._made(wire)
-            except ToolDefinitionError as error:
-                notices.append(Notice(self.server.name, name, "unusable", reason=str(error)))
-        for notice in notices:
-            if notice not in self._tool_notices:
-                logger.warning("%s", notice)
+        tools, unusable = await asyncio.to_thread(self._made_all, wires, withheld)
+        notices += [*differing, *unusable]
+        tell_new(notices, self._tool_notices)
         was = [tool.wire for tool in self._tools.values()], self._tool_notices
         is_same = was == ([tool.wire for tool in tools.values()], notices)
         self._tool_notices = notices
@@ -407,6 +386,45 @@ class McpToolset(AbstractToolset):
             self.version += 1
             self._on_changed()
 
+    def _looked_over(
+        self, listed: list[types.Tool], counts: Counter[str]
+    ) -> tuple[dict[str, JSON], list[Notice]]:
+        """The definitions of which tools can be made, and why there are others."""
+        wires: dict[str, JSON] = {}
+        notices: list[Notice] = []
+        for name, count in counts.items():
+            if count > 1:
+                notices.append(self._unusable(name, "two tools have the name"))
+        odd = f"its name has not 1 to {_NAME_CHARS_MAX} characters, all of which can be seen"
+        for tool in listed:
+            if counts[tool.name] > 1:
+                continue
+            wire = definition_of(tool)
+            if not _is_name(tool.name):  # clients' models refuse a whole list for one of them
+                notices.append(self._unusable(tool.name, odd))
+            elif weight_of(wire).is_too_large:  # not even looked at: that takes long
+                notices.append(self._unusable(tool.name, TOO_LARGE))
+            else:
+                wires[tool.name] = wire
+        return wires, notices
+
+    def _made_all(
+        self, wires: Mapping[str, JSON], withheld: set[str]
+    ) -> tuple[dict[str, McpTool], list[Notice]]:
+        tools: dict[str, McpTool] = {}
+        notices: list[Notice] = []
+        for name, wire in wires.items():
+            if name in withheld:
+                continue
+            try:
+                tools[name] = self._made(wire)
+            except ToolDefinitionError as error:
+                notices.append(self._unusable(name, str(error)))
+        return tools, notices
+
+    def _unusable(self, name: str, reason: str) -> Notice:
+        return Notice(self.server.name, name, "unusable", reason=reason)
+
     def _check_named(self, listed: set[str]) -> None:
         """A name that is misspelt here would leave a tool without its approval."""
         asked = self.server.ask_for
@@ -414,7 +432,7 @@ class McpToolset(AbstractToolset):
         if unknown:
             raise ToolDefinitionError(
                 f"ask_for names {unknown[0]!r}, which MCP server {self.server.name!r} does not "
-                f"have; it has {', '.join(sorted(listed))}"
+                f"have; it has {truncated(', '.join(sorted(listed)))}"
             )
 
     def _made(self, wire: JSON) -> McpTool:
@@ -428,7 +446,7 @@ class McpToolset(AbstractToolset):
             description=wire.get("description") or wire.get("title", ""),
             parameters=wire["inputSchema"],
             function=partial(self._call, name),
-            checker=SchemaChecker(wire["inputSchema"], label=name),
+            checker=LightChecker(wire["inputSchema"], label=name),
             output_schema=wire.get("outputSchema"),
             output_is_derived=True,
             allowed_callers=tuple(self.server.allowed_callers),
@@ -456,10 +474,6 @@ def _is_gone(error: ToolServerError, connection: Connection | None) -> bool:
 
 def _is_name(name: str) -> bool:
     return 0 < len(name.strip()) == len(name) <= _NAME_CHARS_MAX and name.isprintable()
-
-
-def _is_large(wire: JSON) -> bool:
-    return len(jsontext.encode_bytes(wire)) > _DEFINITION_BYTES_MAX
 
 
 def _needs_approval(tool: McpTool, ask_for: AskFor) -> bool:

@@ -87,6 +87,26 @@ class SchemaChecker:
         return arguments
 
 
+class LightChecker(SchemaChecker):
+    """One that keeps its schema alone, for tools of which there are thousands and few are called.
+
+    A schema of 64 KiB is read in a few milliseconds, and takes many times its room then.
+    """
+
+    def __init__(self, schema: JSON, *, label: str) -> None:
+        SchemaChecker(schema, label=label)
+        self._schema, self._label = schema, label
+
+    def problems(self, arguments: JSON) -> list[Problem]:
+        return self._whole().problems(arguments)
+
+    def is_bounded(self, value: Any) -> bool:
+        return self._whole().is_bounded(value)
+
+    def _whole(self) -> SchemaChecker:
+        return SchemaChecker(self._schema, label=self._label)
+
+
 def _schema_checker(schema: JSON) -> SchemaChecker:
     return SchemaChecker(schema, label="a tool")
 

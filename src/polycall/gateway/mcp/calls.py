@@ -7,24 +7,27 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 from typing import TYPE_CHECKING, Any, cast
 
 import mcp_types as types
+import msgspec
 from msgspec.structs import replace
 
 from polycall.errors import PolycallError, RateLimitError
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.accounts.limits import KeyLimits
 from polycall.gateway.http.request import GatewayRequest
-from polycall.gateway.mcp.result_bounds import bounded, bounded_raw, is_longer, takes_long
+from polycall.gateway.mcp.result_bounds import bounded, bounded_wire, is_longer
 from polycall.gateway.observability.attempt_report import words_of
 from polycall.gateway.observability.metrics import Metrics
 from polycall.gateway.store import LedgerRow, Store
 from polycall.ir import JSON, Media, Opaque, Response, Text, ToolCall, ToolResult
 from polycall.mcp.asking import Elicitation, ElicitationAnswer, SamplingRequest
-from polycall.mcp.content import has_object, served_result
+from polycall.mcp.blocks import Block, CallResult, Contents, LinkBlock, ResourceBlock, takes_long
+from polycall.mcp.content import has_object, served_result, wire_result
 from polycall.mcp.inspection import without_tags
 from polycall.mcp.logs import LogMessage
 from polycall.mcp.tasks import ServerTask
@@ -41,7 +44,7 @@ logger = logging.getLogger("polycall.mcp")
 CLIENT = "mcp"
 _REDACTED = "[redacted]"
 _NAME_MAX = 300
-_PROGRESS_CHARS_MAX = 2_000
+_PROGRESS_CHARS_MAX, _LOOKED_AT = 2_000, 32_000
 
 Ask = Callable[[Elicitation], Awaitable[ElicitationAnswer]]
 SampleHere = Callable[[SamplingRequest], Awaitable[Response]]
@@ -82,7 +85,7 @@ class CallScope:
     logged: int = 0
     questions: int = 0
     links: str = ""
-    raw: types.CallToolResult | None = field(default=None, repr=False)
+    raw: CallResult | None = field(default=None, repr=False)
     task: ServerTask | None = None
 
     def took(self, task: ServerTask) -> None:
@@ -93,10 +96,10 @@ class CallScope:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A call's result: for models and programs, and as clients of the protocol take it."""
+    """A call's result: for models and programs, and as it is on the wire of the protocol."""
 
     result: ToolResult
-    served: types.CallToolResult
+    served: JSON
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,9 @@ class McpRequest:
     is_one: bool  # the path names one server, whose own names are enough
     gateway_request: GatewayRequest
 
+
+# Of the request that is served here.
+request_here: ContextVar[McpRequest] = ContextVar("polycall_mcp_request")
 
 Reporter = Callable[[float, str], Awaitable[None]]
 
@@ -170,6 +176,15 @@ class ToolCalls:
             return member.tools.get(full)
         return None
 
+    def input_schema(self, full: str) -> JSON | None:
+        """Of a tool that is called here; else the library lists all tools for each call."""
+        asked = request_here.get()
+        member = self._hub.members.get(self.server_of(asked.names, full))
+        if member is None or asked.is_code or not asked.owner.may_call(full):
+            return None
+        offered = member.tools.get(full)
+        return None if offered is None else offered.own.parameters
+
     def server_of(self, names: Iterable[str], full: str) -> str:
         """Which of these servers a tool belongs to, by its full name."""
         return next((name for name in names if full.startswith(f"{name}_")), "")
@@ -195,10 +210,10 @@ class ToolCalls:
     def withheld(self, owner: Owner, full: str) -> str:
         """Why a tool of this name is not offered, where that is for an operator to look at."""
         for member in self._hub.members.values():
-            for notice in member.notices:
+            for notice in [] if member.source is None else member.source.notices:
                 is_tool = notice.withheld and notice.what == "tool"
                 if is_tool and full == f"{member.name}_{notice.tool}":
-                    return str(notice) if owner.may_call(full) else ""
+                    return clean(str(notice), member.secrets) if owner.may_call(full) else ""
         return ""
 
     async def call(
@@ -249,7 +264,7 @@ class ToolCalls:
             return await source.resume(name, task, context)
 
         waiting = replace_fields(
-            offered.tool,
+            offered.own,
             name=name,
             function=wait,
             checker=SchemaChecker({"type": "object"}, label=name),  # the arguments were checked
@@ -285,26 +300,26 @@ class ToolCalls:
 
         async def report(progress: float, message: str) -> None:
             if reporter is not None and pace.takes():
-                await reporter(progress, clean(message, secrets)[:_PROGRESS_CHARS_MAX])
+                await reporter(progress, clean(message[:_LOOKED_AT], secrets)[:_PROGRESS_CHARS_MAX])
 
         scope.begun(call_id)
         began = time.monotonic()
         span = None
         if self._traces is not None:
-            span = self._traces.tool(offered.tool.name, call_id, scope.owner.name, scope.headers)
+            span = self._traces.tool(offered.name, call_id, scope.owner.name, scope.headers)
         outcome, error = "cancelled", ""
         try:
             made = await run(ToolContext(deps=scope, reporter=report))
             # The server's own words are in the result; the ledger has the kind of the failure.
             error = made.error or ("ToolError" if made.result.is_error else "")
             outcome = "error" if made.result.is_error else "ok"
-            if not takes_long(made.result, scope.raw):
+            if not takes_long([made.result, scope.raw]):
                 return self._outcome(offered, made.result, scope)
             return await asyncio.to_thread(self._outcome, offered, made.result, scope)
         except PolycallError as failure:
             outcome, error = "error", words_of(failure)
             failed = ToolResult(call_id, [Text(str(failure))], is_error=True)
-            return Outcome(failed, served_result(failed, has_data=False))
+            return Outcome(failed, served(failed))
         finally:
             if scope.task is None or not scope.task.is_left:  # else it ends elsewhere
                 self._write_down(offered, call_id, scope, began, outcome=outcome, error=error)
@@ -323,16 +338,16 @@ class ToolCalls:
         result = bounded(replace(result, content=content), settings.result_bytes_max)
         raw, scope.raw = scope.raw, None
         if raw is not None and raw.is_error == result.is_error:
-            served = None
+            wire = None
             if not is_longer(raw, settings.result_bytes_max):  # else it has no more copies
-                cleaned = _linked(_clean_raw(raw, secrets), scope.links)
-                served = bounded_raw(cleaned, settings.result_bytes_max)
-            if served is not None:
-                return Outcome(result, served)
+                cleaned = _clean_raw(raw, secrets, scope.links)
+                wire = bounded_wire(cleaned, settings.result_bytes_max)
+            if wire is not None:
+                return Outcome(result, wire)
             # What is cut fits no schema any more: it goes as a failure, with its beginning.
             result = replace(result, is_error=True)
-        has_data = has_object(offered.tool.output_schema)
-        return Outcome(result, served_result(result, has_data=has_data))
+        has_data = has_object(offered.own.output_schema)
+        return Outcome(result, served(result, has_data=has_data))
 
     def _write_down(
         self,
@@ -347,7 +362,7 @@ class ToolCalls:
         row = call_row(
             call_id,
             (scope.owner.name, scope.owner.id),
-            (offered.tool.name, offered.member.name),
+            (offered.name, offered.member.name),
             self._limits.worker,
             status=499 if outcome == "cancelled" else 200,
             outcome=outcome,
@@ -367,9 +382,13 @@ class ToolCalls:
         return self._limits.worker
 
 
-def failed(text: str) -> types.CallToolResult:
+def failed(text: str) -> JSON:
     """A result that says why there is none."""
-    return served_result(ToolResult("", [Text(text)], is_error=True), has_data=False)
+    return served(ToolResult("", [Text(text)], is_error=True))
+
+
+def served(result: ToolResult, *, has_data: bool = False) -> JSON:
+    return wire_result(served_result(result, has_data=has_data))
 
 
 def call_row(
@@ -447,23 +466,16 @@ def clean_tree(node: Any, secrets: list[str]) -> Any:
     return node
 
 
-def _clean_raw(raw: types.CallToolResult, secrets: list[str]) -> types.CallToolResult:
-    shown = raw.model_dump(by_alias=True, exclude_none=True, mode="json")
-    # What the server attached for its own client: this is another one.
-    shown.pop("_meta", None)
-    return types.CallToolResult.model_validate(clean_tree(shown, secrets))
+def _clean_raw(raw: CallResult, secrets: list[str], links: str) -> CallResult:
+    content = [_clean_block(block, secrets, links) for block in raw.content]
+    return CallResult(content, clean_tree(raw.data, secrets), is_error=raw.is_error)
 
 
-def _linked(result: types.CallToolResult, start: str) -> types.CallToolResult:
-    """The result with addresses that lead to this server's resources, whatever they name."""
-    for block in result.content if start else ():
-        match block:
-            case types.ResourceLink() as place:
-                pass
-            case types.EmbeddedResource(resource=place):
-                pass
-            case _:
-                continue
-        if not place.uri.startswith(("https://", "http://")):
-            place.uri = start + place.uri
-    return result
+def _clean_block(block: Block, secrets: list[str], links: str) -> Block:
+    """The part, with an address that leads to this server's resources, whatever it names."""
+    cleaned = msgspec.convert(clean_tree(msgspec.to_builtins(block), secrets), Block)
+    place = cleaned.resource if isinstance(cleaned, ResourceBlock) else cleaned
+    if links and isinstance(place, LinkBlock | Contents):
+        is_page = place.uri.startswith(("https://", "http://"))
+        place.uri = place.uri if is_page else links + place.uri
+    return cleaned

@@ -27,7 +27,7 @@ from polycall.gateway.accounts.keys import Keys
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.request import GatewayRequest, Scope
 from polycall.gateway.http.values import ValueCounter
-from polycall.gateway.mcp.calls import McpRequest
+from polycall.gateway.mcp.calls import McpRequest, request_here
 from polycall.gateway.mcp.handlers import Handlers
 from polycall.gateway.mcp.subscriptions import SCOPE
 from polycall.gateway.processes.memory_guard import MemoryGuard
@@ -135,19 +135,21 @@ class Endpoint:
         gateway_request.heard_at = float("inf")
         gateway_request.ends_at = float("inf")
         token = AccessToken(token="", client_id=owner.id, scopes=[])
+        asked = McpRequest(
+            owner,
+            names,
+            is_code=mode == "code",
+            is_one=len(names) == 1 and gateway_request.path.strip("/") != "mcp",
+            gateway_request=gateway_request,
+        )
         served: Scope = {
             **scope,
             "path": PATH,
             "headers": [(n, v) for n, v in scope["headers"] if n != b"content-encoding"],
             "user": AuthenticatedUser(token),
-            SCOPE: McpRequest(
-                owner,
-                names,
-                is_code=mode == "code",
-                is_one=len(names) == 1 and gateway_request.path.strip("/") != "mcp",
-                gateway_request=gateway_request,
-            ),
+            SCOPE: asked,
         }
+        request_here.set(asked)
         await self._passed(gateway_request, served, body, owner.id)
 
     async def _passed(

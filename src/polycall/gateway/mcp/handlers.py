@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -31,10 +32,11 @@ from polycall.gateway.mcp.asking import (
     is_approved,
     is_modern,
 )
-from polycall.gateway.mcp.calls import CallScope, McpRequest, ToolCalls, failed
+from polycall.gateway.mcp.calls import CallScope, McpRequest, ToolCalls, failed, served
 from polycall.gateway.mcp.code import CodeModes
 from polycall.gateway.mcp.hub import OfferedTool
 from polycall.gateway.mcp.log_messages import ClientLogs
+from polycall.gateway.mcp.long_answers import put_back, sent_apart
 from polycall.gateway.mcp.offers import SCHEME, Offers
 from polycall.gateway.mcp.pages import page_of
 from polycall.gateway.mcp.resuming import Resumer
@@ -49,9 +51,10 @@ from polycall.gateway.mcp.task_requests import (
 )
 from polycall.gateway.mcp.tasks import Tasks
 from polycall.gateway.store import Store
+from polycall.ir import JSON, Text, ToolResult
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
 from polycall.mcp.connection import Kind
-from polycall.mcp.content import served_result, whole
+from polycall.mcp.content import whole
 from polycall.tool_server.code_mode import run_schema, search_schema
 from polycall.tools.validate import SchemaChecker
 
@@ -113,6 +116,8 @@ class Handlers:
         self._subscriptions.register(server)
         self._logs.register(server)
         self._task_requests.register(server)
+        server.middleware.append(put_back)
+        server.get_tool_input_schema = self._calls.input_schema
         return server
 
     async def close(self) -> None:
@@ -137,9 +142,10 @@ class Handlers:
             made = await self._codes.definitions(opened, asked.names)
             return types.ListToolsResult(tools=[types.Tool.model_validate(each) for each in made])
         page, cursor = page_of(
-            list(opened.values()), params, lambda each: each.tool.name, lambda each: each.size_bytes
+            list(opened.values()), params, lambda each: each.name, lambda each: each.size_bytes
         )
-        return types.ListToolsResult(tools=[each.wire for each in page], next_cursor=cursor)
+        wires = await asyncio.to_thread(lambda: [each.wire for each in page])
+        return types.ListToolsResult(tools=wires, next_cursor=cursor)
 
     async def list_resources(
         self, context: Context, params: types.PaginatedRequestParams | None
@@ -169,19 +175,15 @@ class Handlers:
 
     # One of them
 
-    async def read_resource(
-        self, context: Context, params: types.ReadResourceRequestParams
-    ) -> types.ReadResourceResult:
+    async def read_resource(self, context: Context, params: types.ReadResourceRequestParams) -> Any:
         asked = _asked(context)
         with _refusing():
-            return await self._offers.read(asked, params.uri)
+            return sent_apart(await self._offers.read(asked, params.uri))
 
-    async def get_prompt(
-        self, context: Context, params: types.GetPromptRequestParams
-    ) -> types.GetPromptResult:
+    async def get_prompt(self, context: Context, params: types.GetPromptRequestParams) -> Any:
         asked = _asked(context)
         with _refusing():
-            return await self._offers.prompt(asked, params.name, params.arguments)
+            return sent_apart(await self._offers.prompt(asked, params.name, params.arguments))
 
     async def complete(
         self, context: Context, params: types.CompleteRequestParams
@@ -208,7 +210,7 @@ class Handlers:
             running.answer(answer_in(params.input_responses))
         else:
             work = await self._work(context, params, arguments_json)
-            if isinstance(work, types.CallToolResult):
+            if isinstance(work, dict):
                 return work
             if work.offered is not None:
                 question = await self._unapproved(context, work.offered, params, arguments_json)
@@ -224,15 +226,15 @@ class Handlers:
         except ValueError as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
         work = await self._work(context, params, arguments_json)
-        if isinstance(work, types.CallToolResult):
-            raise MCPError(types.INVALID_PARAMS, work.content[0].text)  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+        if isinstance(work, dict):
+            raise MCPError(types.INVALID_PARAMS, work["content"][0]["text"])
         made, offered = work.make, work.offered
-        if offered is not None and offered.tool.needs_approval:
+        if offered is not None and offered.own.needs_approval:
             if not can_be_asked(context.session):
-                raise MCPError(types.INVALID_PARAMS, _NOBODY.format(offered.tool.name))
-            question = approval_question(offered.tool.name, offered.member.name, arguments_json)
+                raise MCPError(types.INVALID_PARAMS, _NOBODY.format(offered.name))
+            question = approval_question(offered.name, offered.member.name, arguments_json)
 
-            async def approved(running: Running[types.CallToolResult]) -> types.CallToolResult:
+            async def approved(running: Running[JSON]) -> JSON:
                 answer = await running.ask(question)
                 if not is_approved(answer):
                     return failed(_refusal(params.name, answer))
@@ -246,14 +248,14 @@ class Handlers:
         """See to a task whose process may be gone; false where that has to wait."""
         return self._tasks.take_up(owner, name, partial(self._resumer.alone, owner))
 
-    def _resumed(self, context: Context, record: TaskRecord) -> Running[types.CallToolResult]:
+    def _resumed(self, context: Context, record: TaskRecord) -> Running[JSON]:
         return self._resumer.running(_asked(context), record)
 
     async def _begin(
         self,
         context: Context,
         tool: str,
-        make: Callable[[], Running[types.CallToolResult]],
+        make: Callable[[], Running[JSON]],
         **more: Any,
     ) -> TaskRecord:
         asked = _asked(context)
@@ -263,7 +265,7 @@ class Handlers:
 
     async def _work(
         self, context: Context, params: types.CallToolRequestParams, arguments_json: str
-    ) -> _Work | types.CallToolResult:
+    ) -> _Work | JSON:
         """What makes the call, or why it cannot be made."""
         asked = _asked(context)
         if asked.is_code:
@@ -278,7 +280,7 @@ class Handlers:
         return _Work(partial(self._direct, asked, offered, arguments_json), offered)
 
     async def _until_done(
-        self, context: Context, tool: str, key: str, running: Running[types.CallToolResult]
+        self, context: Context, tool: str, key: str, running: Running[JSON]
     ) -> Any:
         """The result; questions on the way go to the client as it can be asked.
 
@@ -303,7 +305,7 @@ class Handlers:
                     raise
                 return created(record)
             elif not isinstance(found, Elicitation):
-                return found
+                return sent_apart(found)
             elif not can_be_asked(context.session):
                 running.answer(ElicitationAnswer("decline"))
             elif is_modern(context.session):
@@ -322,7 +324,7 @@ class Handlers:
         offered: OfferedTool,
         params: types.CallToolRequestParams,
         arguments_json: str,
-    ) -> types.CallToolResult | types.InputRequiredResult | None:
+    ) -> JSON | types.InputRequiredResult | None:
         """What to answer where a person has not said yes yet."""
         tool, owner = offered.tool, _asked(context).owner.id
         if not tool.needs_approval:
@@ -355,7 +357,7 @@ class Handlers:
         offered: OfferedTool,
         arguments_json: str,
         running: Running[Any],
-    ) -> types.CallToolResult:
+    ) -> JSON:
         scope = self._scope(asked, running, offered)
         outcome = await self._calls.call(offered, arguments_json, scope, reporter=running.report)
         return outcome.served
@@ -365,7 +367,7 @@ class Handlers:
         asked: McpRequest,
         params: types.CallToolRequestParams,
         running: Running[Any],
-    ) -> types.CallToolResult:
+    ) -> JSON:
         arguments = params.arguments or {}
         problems = self._checkers[params.name].problems(arguments)
         if problems:
@@ -375,13 +377,13 @@ class Handlers:
         try:
             if params.name == "search":
                 text = await self._codes.search(opened, asked.names, scope, arguments)
-                return types.CallToolResult(content=[types.TextContent(text=whole(text))])
+                return served(ToolResult("", [Text(text)]))
             headers = asked.gateway_request.headers
             implicit = headers.get(_SESSION_HEADER, b"").decode("latin-1")
             result = await self._codes.run(opened, asked.names, scope, arguments, implicit=implicit)
         except PolycallError as error:
             return failed(str(error))
-        return served_result(result, has_data=False)
+        return served(result)
 
     def _scope(
         self, asked: McpRequest, running: Running[Any], offered: OfferedTool | None
@@ -437,7 +439,7 @@ class _refusing:  # noqa: N801 - reads as what it does
 class _Work(NamedTuple):
     """What makes a call, and the tool that it is of, where it is one tool's."""
 
-    make: Callable[[Running[types.CallToolResult]], Awaitable[types.CallToolResult]]
+    make: Callable[[Running[JSON]], Awaitable[JSON]]
     offered: OfferedTool | None = None
 
 

@@ -36,6 +36,7 @@ from polycall.mcp.asking import (
     ElicitationAnswer,
     SamplingRequest,
 )
+from polycall.mcp.blocks import CallResult
 from polycall.mcp.connection import Kind
 from polycall.mcp.content import served_tool
 from polycall.mcp.cooldown import Cooldown
@@ -58,13 +59,31 @@ _OTHERS_S = 5.0  # so long a list waits for a server that is being opened
 
 
 class OfferedTool(NamedTuple):
-    """A tool of a server under its full name, and the definition that clients are shown."""
+    """A tool of a server under its full name; what clients are shown of it has `size_bytes`.
+
+    There may be thousands: what can be made when it is asked for is not kept.
+    """
 
     member: Member
+    source: McpToolset | OpenAPISource
     own_name: str
-    tool: AnyTool  # under its full name
-    wire: types.Tool
+    own: AnyTool
     size_bytes: int
+
+    @property
+    def name(self) -> str:
+        """Its full name."""
+        return f"{self.member.name}_{self.own_name}"
+
+    @property
+    def tool(self) -> AnyTool:
+        """It, under its full name."""
+        return replace(self.own, name=self.name)
+
+    @property
+    def wire(self) -> types.Tool:
+        """The definition that clients are shown."""
+        return _wire(self.own, self.name, self.source, self.member.secrets)
 
 
 class Member:
@@ -165,12 +184,9 @@ class Member:
         found: dict[str, OfferedTool] = {}
         for own_name, tool in own.items():
             if any(fnmatchcase(own_name, pattern) for pattern in self.settings.tools):
-                full = f"{self.name}_{own_name}"
-                wire = _wire(tool, full, self.source, self.secrets)
-                size_bytes = len(wire.model_dump_json(by_alias=True, exclude_none=True))
-                found[full] = OfferedTool(
-                    self, own_name, replace(tool, name=full), wire, size_bytes
-                )
+                offered = OfferedTool(self, self.source, own_name, tool, 0)
+                size_bytes = len(offered.wire.model_dump_json(by_alias=True, exclude_none=True))
+                found[offered.name] = offered._replace(size_bytes=size_bytes)
         return found
 
 
@@ -297,6 +313,8 @@ class Hub:
             "allowed_callers": ("direct", "code"),
             "handshake": settings.handshake,
             "roots": settings.roots,
+            "list_items_max": settings.list_items_max,
+            "list_bytes_max": settings.list_bytes_max,
         }
         if settings.command:
             cwd = self._folder / settings.cwd if settings.cwd else None
@@ -358,7 +376,7 @@ async def _sample(asked: SamplingRequest, context: ToolContext[Any]) -> Response
     return await context.deps.sample(asked)
 
 
-def _keep_raw(context: ToolContext[Any], result: types.CallToolResult) -> None:
+def _keep_raw(context: ToolContext[Any], result: CallResult) -> None:
     if isinstance(context.deps, CallScope):
         context.deps.raw = result
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, TypeVar, cast
 
 import mcp_types as types
 from mcp import Client
 from pydantic import BaseModel
 
+from polycall._support import jsontext
 from polycall.errors import PolycallError, ToolError, ToolServerError
 from polycall.gateway.mcp.calls import McpRequest, clean, clean_tree
 from polycall.gateway.mcp.hub import Hub, Member
@@ -61,16 +62,16 @@ class Offers:
 
         return await self._all(asked, "resources", listed)
 
-    async def read(self, asked: McpRequest, uri: str) -> types.ReadResourceResult:
-        """A resource; `ToolError` where it is not there for this key."""
+    async def read(self, asked: McpRequest, uri: str) -> JSON:
+        """A resource as it is on the wire; `ToolError` where it is not there for this key."""
         member, own = await self.place(asked, uri)
         found = await _ask(
             member, asked, f"the resource {own[:200]!r}", lambda client: client.read_resource(own)
         )
-        _check_size(found, member, "resource")
+        _check_parts(found.contents, member, "resource")
         for each in found.contents:
             each.uri = _uri(member, asked, each.uri)
-        return _cleaned(found, member)
+        return await asyncio.to_thread(_wire, found, "contents", member, "resource")
 
     async def prompts(self, asked: McpRequest) -> list[types.Prompt]:
         """The prompts of these servers that the key may use."""
@@ -82,10 +83,8 @@ class Offers:
 
         return await self._all(asked, "prompts", listed)
 
-    async def prompt(
-        self, asked: McpRequest, name: str, arguments: dict[str, str] | None
-    ) -> types.GetPromptResult:
-        """A prompt with its arguments filled in."""
+    async def prompt(self, asked: McpRequest, name: str, arguments: dict[str, str] | None) -> JSON:
+        """A prompt with its arguments filled in, as it is on the wire."""
         member, own = await self._prompt_place(asked, name)
         await self._check(member, asked, "prompt", own)
         found = await _ask(
@@ -94,8 +93,10 @@ class Offers:
             f"the prompt {own[:200]!r}",
             lambda client: client.get_prompt(own, arguments),
         )
-        _check_size(found, member, "prompt")
-        return _cleaned(_spoken(member).others.checked_text(own, found, arguments or {}), member)
+        _check_parts(found.messages, member, "prompt")
+        wire = await asyncio.to_thread(_wire, found, "messages", member, "prompt")
+        await _spoken(member).others.checked_text(own, found, arguments or {})
+        return wire
 
     async def complete(
         self, asked: McpRequest, params: types.CompleteRequestParams
@@ -170,7 +171,7 @@ class Offers:
                 continue
             if isinstance(outcome, BaseException):
                 raise outcome
-            found += [_cleaned(each, member) for each in outcome]
+            found += await asyncio.to_thread(_all_cleaned, outcome, member)
         return found
 
     async def place(self, asked: McpRequest, uri: str) -> tuple[Member, str]:
@@ -224,10 +225,37 @@ def _spoken(member: Member) -> McpToolset:
     return member.mcp
 
 
-def _check_size(found: BaseModel, member: Member, what: str) -> None:
-    size = len(found.model_dump_json(by_alias=True, exclude_none=True))
-    if size > member.settings.result_bytes_max:
-        raise ToolError(f"the {what} has {size:,} bytes, more than can be passed on")
+def _check_parts(parts: Sequence[BaseModel], member: Member, what: str) -> None:
+    most = member.settings.list_items_max
+    if len(parts) > most:
+        raise ToolError(
+            f"the {what} has {len(parts):,} parts, more than can be passed on "
+            f"([mcp.{member.name}] list_items_max is {most:,})"
+        )
+
+
+def _wire(found: BaseModel, name: str, member: Member, what: str) -> JSON:
+    """What was found, made part by part: `name` is the field of its parts."""
+    most = member.settings.result_bytes_max
+    parts: list[BaseModel] = getattr(found, name)
+    made: list[JSON] = []
+    rest = _clean_json(found.model_copy(update={name: []}), member)
+    rest.pop("_meta", None)
+    size = len(jsontext.encode_bytes(rest))
+    for each in parts:
+        made.append(_clean_json(each, member))
+        size += len(jsontext.encode_bytes(made[-1])) + 1
+        if size > most:
+            raise ToolError(
+                f"the {what} has more bytes than can be passed on "
+                f"([mcp.{member.name}] result_bytes_max is {most:,})"
+            )
+    return {**rest, name: made}
+
+
+def _clean_json(each: BaseModel, member: Member) -> JSON:
+    shown = each.model_dump(by_alias=True, exclude_none=True, mode="json")
+    return cast("JSON", clean_tree(shown, member.secrets))
 
 
 def _has(member: Member, kind: str) -> bool:
@@ -244,6 +272,10 @@ def _renamed(each: ModelT, **fields: str) -> ModelT:
 
 
 def _cleaned(each: ModelT, member: Member) -> ModelT:
-    shown: JSON = each.model_dump(by_alias=True, exclude_none=True, mode="json")
+    shown = _clean_json(each, member)
     shown.pop("_meta", None)
-    return type(each).model_validate(cast("JSON", clean_tree(shown, member.secrets)))
+    return type(each).model_validate(shown)
+
+
+def _all_cleaned(found: list[ModelT], member: Member) -> list[ModelT]:
+    return [_cleaned(each, member) for each in found]

@@ -2,60 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, cast
-
-import mcp_types as types
-from msgspec import Struct
 from msgspec.structs import replace
-from pydantic import BaseModel
 
 from polycall._support import jsontext
 from polycall.ir import JSON, Media, Opaque, Text, ToolResult
-
-_MANY = 1_000  # values, or as much text: to look through them takes some milliseconds
-_VALUE_CHARS = 4_096  # of a text take as long as one value
-
-
-def takes_long(result: ToolResult, raw: types.CallToolResult | None) -> bool:
-    """Whether it takes long to look through a result."""
-    left = _MANY
-    for text in _texts([*result.content, raw]):
-        left -= 1 + len(text) // _VALUE_CHARS
-        if left < 0:
-            return True
-    return False
+from polycall.mcp.blocks import CallResult, texts_in
+from polycall.mcp.content import wire_result
 
 
-def is_longer(raw: types.CallToolResult, bytes_max: int) -> bool:
+def is_longer(raw: CallResult, bytes_max: int) -> bool:
     """Whether its texts and data alone are larger than allowed."""
     left = bytes_max
-    for text in _texts([*raw.content, raw.structured_content]):
+    for text in texts_in([raw]):
         left -= len(text)
         if left < 0:
             return True
     return False
 
 
-def _texts(waiting: list[Any]) -> Iterator[str]:
-    """Every text in these; an empty one for any other value, so that all are counted."""
-    while waiting:
-        here = waiting.pop()
-        if isinstance(here, BaseModel):
-            waiting += vars(here).values()
-        elif isinstance(here, Struct):
-            waiting += [getattr(here, name) for name in here.__struct_fields__]
-        elif isinstance(here, dict):
-            waiting += cast("JSON", here).values()
-        elif isinstance(here, list):
-            waiting += cast("list[Any]", here)
-        yield here if isinstance(here, str) else ""
-
-
-def bounded_raw(raw: types.CallToolResult, bytes_max: int) -> types.CallToolResult | None:
-    """The result; `None` where it is larger than allowed."""
-    size = len(raw.model_dump_json(by_alias=True, exclude_none=True))
-    return raw if size <= bytes_max else None
+def bounded_wire(raw: CallResult, bytes_max: int) -> JSON | None:
+    """The result as it is on the wire; `None` where it is larger than allowed."""
+    wire = wire_result(raw)
+    left = bytes_max
+    for each in (*wire["content"], wire.get("structuredContent")):
+        left -= len(jsontext.encode_bytes(each)) + 1
+    return wire if left >= 0 else None
 
 
 def bounded(result: ToolResult, bytes_max: int) -> ToolResult:

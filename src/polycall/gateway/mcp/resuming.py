@@ -7,17 +7,16 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
-import mcp_types as types
-
 from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.http.request import GatewayRequest, Scope
 from polycall.gateway.mcp.asking import Running
 from polycall.gateway.mcp.calls import CallScope, McpRequest, ToolCalls, call_row, failed
 from polycall.gateway.mcp.hub import OfferedTool
 from polycall.gateway.mcp.task_records import TaskRecord
+from polycall.ir import JSON
 from polycall.mcp.tasks import ServerTask
 
-Made: TypeAlias = Running[types.CallToolResult]
+Made: TypeAlias = Running[JSON]
 ScopeOf: TypeAlias = Callable[[McpRequest, Made, OfferedTool], CallScope]
 
 _LOOK_S = 1.0
@@ -55,7 +54,7 @@ class Resumer:
         task = record.server_task
         assert task is not None, "only a call that a server made a task of can be resumed"
 
-        async def wait(running: Made) -> types.CallToolResult:
+        async def wait(running: Made) -> JSON:
             try:
                 return await self._waited(asked, record, task, running)
             except asyncio.CancelledError:
@@ -72,7 +71,7 @@ class Resumer:
 
     async def _waited(
         self, asked: McpRequest, record: TaskRecord, task: ServerTask, running: Made
-    ) -> types.CallToolResult:
+    ) -> JSON:
         until = time.time() + _WITHIN_S_MIN
         until = max(record.created + self._calls.deadline_s(record.server), until)
         try:

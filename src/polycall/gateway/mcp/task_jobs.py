@@ -33,7 +33,7 @@ from polycall.mcp.asking import Elicitation, ElicitationAnswer
 
 logger = logging.getLogger("polycall.mcp")
 
-Made: TypeAlias = Running[types.CallToolResult]
+Made: TypeAlias = Running[JSON]
 
 LOOK_S = 0.5
 _SAVE_TRIES = 10
@@ -176,9 +176,8 @@ class TaskJob:
             status, message = "failed", "the gateway failed; its log has the reason"
             error = {"code": types.INTERNAL_ERROR, "message": message}
         else:
-            shown = result.model_dump(by_alias=True, exclude_none=True, mode="json")
             state = result_state(self._record.id)
-            await self._store.save_state(self.owner.id, state, jsontext.encode_bytes(shown))
+            await self._store.save_state(self.owner.id, state, jsontext.encode_bytes(result))
 
         def ended(value: bytes) -> bytes | None:
             record = TaskRecord.read(value)

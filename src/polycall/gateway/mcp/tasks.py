@@ -25,7 +25,7 @@ from mcp.shared.exceptions import MCPError
 from polycall._support import jsontext
 from polycall.errors import OverloadedError, PolycallError, RateLimitError, StoreError
 from polycall.gateway.accounts.keys import Owner
-from polycall.gateway.mcp.calls import call_row
+from polycall.gateway.mcp.calls import call_row, failed
 from polycall.gateway.mcp.task_jobs import LOOK_S, Made, TaskJob
 from polycall.gateway.mcp.task_names import HEAD, TTL_S_MAX
 from polycall.gateway.mcp.task_records import (
@@ -225,8 +225,7 @@ class Tasks:
     async def result(self, owner: Owner, record: TaskRecord) -> JSON:
         """What the call of a completed task gave."""
         if record.is_lost:
-            said = types.CallToolResult(content=[types.TextContent(text=LOST)], is_error=True)
-            return said.model_dump(by_alias=True, exclude_none=True, mode="json")
+            return failed(LOST)
         state = result_state(record.id)
         found = await self._store.load_states(owner.id, [state], may_change=True)
         if state not in found:
