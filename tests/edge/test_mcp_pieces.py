@@ -25,6 +25,7 @@ from polycall.mcp.inspection import suspicious, without_tags
 from polycall.mcp.listing import ListBounds, all_pages
 from polycall.mcp.messages import read_message
 from polycall.mcp.open_requests import OpenRequests
+from polycall.mcp.outputs import Outputs
 from polycall.mcp.pieces import APART, has_more_values, read_in_pieces
 from polycall.tools.validate import LightChecker, SchemaChecker
 
@@ -158,7 +159,7 @@ async def test_a20_a_definition_that_is_too_large_is_named_and_left_out(
     large: JSON, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = await answered("tools/list", {"tools": [TOOLS[0], {**TOOLS[1], **large}]}, monkeypatch)
-    toolset = McpToolset(HttpServer("s", url="http://s/mcp"))
+    toolset: Any = McpToolset(HttpServer("s", url="http://s/mcp"))
     await toolset._take(page.tools)
     assert list(toolset.tools) == ["t0"]
     (notice,) = toolset.notices
@@ -310,7 +311,7 @@ def test_a20_a_text_full_of_hidden_letters_takes_no_many_times_its_room() -> Non
 
 
 async def test_a20_a_tool_takes_few_kilobytes() -> None:
-    toolset = McpToolset(HttpServer("s", url="http://s/mcp"))
+    toolset: Any = McpToolset(HttpServer("s", url="http://s/mcp"))
     schema = {"type": "object", "properties": {"a": {"type": "string"}}}
     tools = [types.Tool(name=f"t{n}", input_schema=schema) for n in range(1_000)]
     await toolset._take(tools[:1])
@@ -330,10 +331,30 @@ def test_a_light_checker_keeps_its_schema_alone() -> None:
     assert checker.problems({"a": 1}) == whole.problems({"a": 1}) == []
 
 
+async def test_a20_data_that_does_not_fit_is_told_of_once() -> None:
+    outputs = Outputs()
+    schema = {"type": "object", "properties": {"a": {"items": {"type": "string"}}}}
+    outputs.listed([types.Tool(name="t", input_schema={}, output_schema=schema)])
+    result = types.CallToolResult(content=[], structured_content={"a": [7] * 100_000})
+
+    async def check() -> None:
+        with pytest.raises(
+            RuntimeError, match="it does not fit its output schema: 7 is not of type"
+        ):
+            await outputs.check("t", result)
+
+    await check()
+    tracemalloc.start()
+    await check()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
 async def test_thousands_of_notices_are_told_of_in_few_lines(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    toolset = McpToolset(HttpServer("s", url="http://s/mcp"))
+    toolset: Any = McpToolset(HttpServer("s", url="http://s/mcp"))
     odd = [types.Tool(name=f" t{n}", input_schema={}) for n in range(1_000)]
     with caplog.at_level(logging.WARNING, "polycall.mcp"):
         await toolset._take(odd)

@@ -20,11 +20,9 @@ class Outputs:
 
     def __init__(self) -> None:
         self._schemas: dict[str, JSON] = {}
-        self._checkers: dict[str, SchemaChecker] = {}
 
     def listed(self, tools: Iterable[types.Tool]) -> None:
         """These are the tools now."""
-        self._checkers = {}
         self._schemas = {
             tool.name: tool.output_schema for tool in tools if tool.output_schema is not None
         }
@@ -37,11 +35,8 @@ class Outputs:
         if "structured_content" not in result.model_fields_set:
             raise RuntimeError(f"{name!r} has an output schema, and the result has no data")
         try:
-            if name not in self._checkers:
-                self._checkers[name] = SchemaChecker(schema, label=name)
-            data = result.structured_content
-            problems = self._checkers[name].problems(data)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            checker = SchemaChecker(schema, label=name)
         except ToolDefinitionError as error:
             raise RuntimeError(f"its output schema is not valid: {error}") from None
-        if problems:
-            raise RuntimeError(f"it does not fit its output schema: {problems[0].message}")
+        if problem := checker.first_problem(result.structured_content):
+            raise RuntimeError(f"it does not fit its output schema: {problem}")

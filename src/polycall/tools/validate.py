@@ -78,6 +78,16 @@ class SchemaChecker:
                 found.append(Problem(path, truncated(error.message), has_value=False))
         return found
 
+    def first_problem(self, value: Any) -> str:
+        """One thing that is wrong, if anything is: of each there would be a copy of the value."""
+        if not self.is_bounded(value):
+            return _UNBOUNDED
+        try:
+            self._validator.validate(value)
+        except jsonschema_rs.ValidationError as error:
+            return truncated(error.message)
+        return ""
+
     def is_bounded(self, value: Any) -> bool:
         """Whether this value can be checked in bounded time."""
         return self._ways is None or self._ways.are_few(value)
