@@ -270,7 +270,7 @@ def main() -> int:
             over += _sweep(served, _doors(upstream), wanted, options.rounds)
     root = upstream.url.removesuffix("/v1")
     with serving(upstream, config(root)) as served:
-        measure(served, _side(warming(), upstream)())
+        measure(served, _side(warming(), upstream)(), 1)
         over += _sweep(
             served, _side_doors(upstream, side_doors(served.admin_key)), wanted, options.rounds
         )
