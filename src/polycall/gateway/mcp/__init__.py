@@ -12,7 +12,7 @@ tasks.py      calls that outlive their request; task_requests.py the protocol's 
 task_jobs.py  the call of a task in its process; task_records.py what is kept of it
 task_names.py how that lies in the store
 resuming.py   waiting for a server's task that another process began
-pages.py      long lists on pages
+pages.py      long lists on pages; long_answers.py long results, past the library
 asking.py     what a call asks of its client in the middle: a person's word
 sampling.py   what a server asks of a model
 code.py       `search` and `run` for clients that want those
