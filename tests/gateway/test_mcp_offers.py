@@ -6,6 +6,7 @@ import asyncio
 import logging
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import mcp_types as types
 import pytest
@@ -55,7 +56,8 @@ def offers_of(ask: Any, bounds: ListBounds = BOUNDS) -> tuple[Offers, McpRequest
         async def ready(self, names: list[str]) -> list[Any]:
             return [member]
 
-    owner = SimpleNamespace(id="k", may_call=lambda _tool: True)
+    owner = Mock(id="k")
+    owner.may_call.return_value = True
     asked = SimpleNamespace(names=("s",), owner=owner, is_one=False)
     return Offers(cast("Hub", TheHub())), cast("McpRequest", asked)
 

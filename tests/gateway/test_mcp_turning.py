@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mcp_types as types
 import pytest
@@ -42,6 +42,7 @@ async def offered(tools: McpToolset) -> tuple[list[str], list[str], str]:
 
 
 ALL = (["review"], ["memo://{day}/items"], "Be polite.")
+NONE: list[str] = []
 
 
 @pytest.mark.parametrize(
@@ -49,12 +50,12 @@ ALL = (["review"], ["memo://{day}/items"], "Be polite.")
     [
         (
             {"description": "Review it, kindly."},
-            ([], ALL[1], ALL[2]),
+            (NONE, ALL[1], ALL[2]),
             ("prompt", "review", "changed", ("description",)),
         ),
         (
             {"address": "https://evil.example/{day}"},
-            (ALL[0], [], ALL[2]),
+            (ALL[0], NONE, ALL[2]),
             ("template", "items", "changed", ("uriTemplate",)),
         ),
         (
@@ -62,7 +63,7 @@ ALL = (["review"], ["memo://{day}/items"], "Be polite.")
             (ALL[0], ALL[1], ""),
             ("instructions", "instructions", "changed", ("text",)),
         ),
-        ({"name": "another"}, ([], ALL[1], ALL[2]), ("prompt", "another", "new", ())),
+        ({"name": "another"}, (NONE, ALL[1], ALL[2]), ("prompt", "another", "new", ())),
     ],
 )
 async def test_what_is_other_than_it_was_pinned_is_flagged_and_held(
@@ -144,6 +145,7 @@ async def test_the_gateway_holds_what_turned_until_it_is_pinned(
         assert pinned.returncode == 0, pinned.stderr
         async with mcp_client(gateway) as client:
             ref = types.PromptReference(name="turning_review")
+            prompts, templates = NONE, NONE
             for _ in range(100):
                 prompts, templates, _ = await seen(client)
                 if prompts and templates:
@@ -176,7 +178,7 @@ async def test_prompts_that_are_not_offered_at_the_first_meeting(
         return offers
 
     comparison = Comparison("s", MemoryPins(), "refuse", is_pinned=True, inspects=True)
-    others = OtherOffers(comparison, ask, ListBounds())
+    others = OtherOffers(comparison, cast("Any", ask), ListBounds())
     assert [each.name for each in await others.prompts()] == seen
     assert [each.kind for each in others.notices] == kinds
 
@@ -199,7 +201,7 @@ async def test_the_servers_own_words_in_a_prompt_are_looked_at(
         raise AssertionError
 
     comparison = Comparison("s", MemoryPins(), "refuse", is_pinned=True, inspects=True)
-    others = OtherOffers(comparison, ask, ListBounds())
+    others = OtherOffers(comparison, cast("Any", ask), ListBounds())
     message = types.PromptMessage(role="user", content=types.TextContent(text=text))
     result = types.GetPromptResult(messages=[message])
     if is_held:
