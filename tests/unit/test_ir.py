@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from polycall._support import jsontext
@@ -51,8 +54,18 @@ def test_lone_surrogates_survive_both_ways() -> None:
     assert jsontext.encode(Text("\ud83d")) == '{"type":"text","text":"\\ud83d"}'
 
 
+@pytest.mark.parametrize("encode", [jsontext.encode_bytes, jsontext.encode_exactly])
+def test_lone_surrogates_stand_beside_text_that_was_written_before(encode: Any) -> None:
+    written = msgspec.Raw(b'{"n":12345678901234567890123,"a":["\xea\xb0\x80","\\ud83d"]}')
+    assert encode({"half": "\ud83d", "tools": [written]}) == (
+        b'{"half":"\\ud83d","tools":[{"n":12345678901234567890123,"a":["\\uac00","\\ud83d"]}]}'
+    )
+    with pytest.raises(TypeError, match="objects of type object is unsupported"):
+        encode({"half": "\ud83d", "tools": [object()]})
+
+
 def test_usage_adds() -> None:
-    total = Usage(10, 5, 4, 2, 3, {"gemini": {}}) + Usage(1, 1, 1, 1, 1)
+    total = Usage(10, 5, 4, 2, 3, metadata={"gemini": {}}) + Usage(1, 1, 1, 1, 1)
     assert total == Usage(11, 6, 5, 3, 4)
     assert total.total_tokens == 17
     assert total.is_reported

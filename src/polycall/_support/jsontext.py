@@ -99,4 +99,12 @@ def encode_bytes(value: Any) -> bytes:
     try:
         return _encoder.encode(value)
     except UnicodeEncodeError:
-        return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode("ascii")
+        plain = msgspec.to_builtins(value, enc_hook=_decoded)
+        return json.dumps(plain, separators=(",", ":")).encode("ascii")
+
+
+def _decoded(value: Any) -> Any:
+    """Text that was written before, which stands in the value, as what it says."""
+    if isinstance(value, msgspec.Raw):
+        return decode(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
