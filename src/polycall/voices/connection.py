@@ -69,7 +69,9 @@ class WebSocket:
         self._session = session
         self._inner = inner
         self._kinds = kinds
-        self._protocol = protocol
+        # What newer versions of aiohttp have for this leaves their own pauses as they are.
+        self._pause = getattr(protocol, "_pause_reading_for_buffer", protocol.pause_reading)
+        self._resume = getattr(protocol, "_resume_reading_for_buffer", protocol.resume_reading)
         self._is_held = False  # nothing is read while a long frame is in hand
         self._taken = 0  # frames of any kind
         self._is_receiving = False
@@ -93,7 +95,7 @@ class WebSocket:
         """The next frame, and whether it is a text, which is bytes where none is decoded."""
         if self._is_held:
             self._is_held = False
-            self._protocol._resume_reading_for_buffer()
+            self._resume()
         while True:
             self._taken += 1
             if not self._taken % _TURN_FRAMES:
@@ -106,7 +108,7 @@ class WebSocket:
             if message.type in (self._kinds.TEXT, self._kinds.BINARY):
                 if len(message.data) > _LONG_BYTES:
                     self._is_held = True
-                    self._protocol._pause_reading_for_buffer()
+                    self._pause()
                 return message.data, message.type == self._kinds.TEXT
             if message.type in (self._kinds.CLOSE, self._kinds.CLOSING, self._kinds.CLOSED):
                 raise self._closed(message)
