@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,12 +110,21 @@ def count_all(
             floors = place / "floors.py"
             text = (SHARED / "bench" / "floors.py").read_text()
             floors.write_text(text.replace("9009", str(UPSTREAM)))
-            python = str(HOME / "v_floors" / "bin" / "python")
-            bare = [python, str(floors), "raw", "raw", str(BARE_PORT), "json"]
+            bare = [bare_python(), str(floors), "raw", "raw", str(BARE_PORT), "json"]
             with counted(bare, BARE_PORT, place / "bare") as counter:
                 for row in rows:
                     found[row, "bare"] = counter.count(row, MODELS["passed"])
     return found
+
+
+def bare_python() -> str:
+    """The interpreter of the bare proxy, in an environment made for it once."""
+    folder = HOME / "v_floors"
+    if not any(folder.glob("lib/*/site-packages/uvloop")):
+        venv.create(folder, with_pip=True)
+        pip = [str(folder / "bin" / "pip"), "install", "--quiet"]
+        subprocess.run([*pip, "uvloop", "httptools", "orjson", "msgspec"], check=True)
+    return str(folder / "bin" / "python")
 
 
 class Counter:
