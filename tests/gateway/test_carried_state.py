@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -199,3 +200,26 @@ async def test_what_is_remembered_of_a_history_changes_nothing(
             for model in ("m1", "m2"):
                 assert carried.for_target("google", model) == plain.for_target("google", model)
         known = remembered.known
+
+
+async def test_what_was_made_of_a_beginning_is_not_made_again(
+    carrier: Carrier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "TAIL", 2)
+    messages = [Message("user", [Text("go")])]
+    known: dict[Any, Any] = {}
+    results: list[list[Message]] = []  # of tools, as the provider got them
+    for _ in range(8):
+        base = await kept(carrier)
+        turn = history(base).messages[1:]
+        messages = [*messages, *turn]
+        remembered = conversation.Conversation(messages, dict(known))
+        carried = await carrier.extract(Request("any", remembered, tools=[Tool("t")]), "me")
+        view, _ = carried.for_target("google", "m1")
+        results.append([each for each in view.messages if each.role == "tool"])
+        known = remembered.known
+    ids = [part.call_id for each in results[-1] for part in each.parts if type(part) is ToolResult]
+    assert ids == ["own-1"] * 8
+    # All but the latest turns are the very messages that the request before was given.
+    same = [sum(a is b for a, b in zip(*two, strict=False)) for two in pairwise(results)]
+    assert same == [0, 0, 1, 2, 3, 4, 5]

@@ -139,7 +139,7 @@ def test_m02_a_forced_call_is_refused_by_name_where_the_model_takes_none(
 
 
 def test_m02_a_forced_call_beside_adaptive_thinking_stays_where_the_model_takes_both() -> None:
-    wanted = {"tools": [TOOL], "tool_choice": ToolChoice("required")}
+    wanted: dict[str, Any] = {"tools": [TOOL], "tool_choice": ToolChoice("required")}
     wire = asked("anthropic/claude-opus-4-6", reasoning=ReasoningConfig("high"), **wanted)
     assert wire.body["thinking"] == {"type": "adaptive"}
     assert wire.body["tool_choice"] == {"type": "any"}
@@ -163,6 +163,16 @@ def test_m02_what_would_change_the_answer_is_refused_by_name(
 ) -> None:
     with pytest.raises(UnsupportedError, match=field):
         asked(model, **{field: value})
+
+
+def test_m02_as_many_answers_as_a_model_gives_are_asked_for() -> None:
+    model = "google/gemini-2.5-flash"
+    for count in (2, 8):
+        wire = asked(model, candidates=count)
+        assert wire.body["generationConfig"] == {"candidateCount": count}
+        assert wire.warnings == []
+    with pytest.raises(UnsupportedError, match="9 answers; .* gives 8 a request"):
+        asked(model, candidates=9)
 
 
 def test_m02_one_answer_is_what_nobody_has_to_ask_for() -> None:
