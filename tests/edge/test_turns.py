@@ -35,7 +35,7 @@ class Ready:
         return b"x", True
 
     receive_frame = receive
-    marks = ()
+    marks = ask_marks = ()
 
     async def send(self, frame: Any, **_: Any) -> None: ...
 
@@ -45,8 +45,8 @@ class Ready:
     def may_name_model(self, _: Any) -> bool:
         return True
 
-    def to_provider(self, frame: Any) -> Any:
-        return frame
+    def to_provider(self, _: Any) -> Any:
+        return None
 
     def hear(self, frame: Any) -> None: ...
 
@@ -120,6 +120,43 @@ async def test_s16_what_one_read_brought_of_a_socket_is_taken_in_turns(
     made.transport = None
 
 
+async def test_s16_nothing_is_read_beyond_a_long_frame_until_it_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[bytes] = []
+
+    def take(_: Any, data: bytes) -> None:
+        taken.append(data)
+
+    monkeypatch.setattr(client_socket.web.RequestHandler, "data_received", take)
+
+    async def serve(_: Any) -> Any: ...
+
+    server = client_socket.web.Server(serve)
+    made: Any = client_socket._Connection(server, set())  # pyright: ignore[reportPrivateUsage]
+    reads: list[bool] = []
+    made.transport = SimpleNamespace(
+        pause_reading=lambda: reads.append(False), resume_reading=lambda: reads.append(True)
+    )
+    made._upgraded = True
+    token = made._splitter.token
+    long = b"x" * 600_000
+    data = frame(long) + frame(b"y" * 700_000) + frame(b"z")
+    for place in range(0, len(data), 100_000):
+        made.data_received(data[place : place + 100_000])
+    for expected in (long, b"y" * 700_000):
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert reads[-1] is False
+        assert made.taken(b"other") == b"other"
+        assert made.taken(token) == expected
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert reads[-1] is True
+    assert b"".join(taken) == 2 * (b"\x81\x10" + token) + frame(b"z")
+    made.transport = None
+
+
 class Flooded:
     """A connection of aiohttp's on which so many frames are there at once."""
 
@@ -166,7 +203,12 @@ async def turns_during(work: Coroutine[Any, Any, object]) -> int:
 @pytest.mark.parametrize("kind", [WSMsgType.PING, WSMsgType.PONG, WSMsgType.TEXT])
 async def test_s16_a_provider_that_floods_leaves_others_their_turn(kind: WSMsgType) -> None:
     inner = Flooded(kind, 5_000)
-    socket = WebSocket(SimpleNamespace(close=inner.pong), inner, WSMsgType, None)
+    socket = WebSocket(
+        SimpleNamespace(close=inner.pong),
+        inner,
+        WSMsgType,
+        SimpleNamespace(pause_reading=None, resume_reading=None),
+    )
 
     async def read() -> None:
         with pytest.raises(ConnectionClosedError):
@@ -184,7 +226,12 @@ async def test_s16_a_provider_that_floods_is_closed_in_turns() -> None:
     async def end() -> None:
         closed.append(True)
 
-    socket = WebSocket(SimpleNamespace(close=end), inner, WSMsgType, None)
+    socket = WebSocket(
+        SimpleNamespace(close=end),
+        inner,
+        WSMsgType,
+        SimpleNamespace(pause_reading=None, resume_reading=None),
+    )
     assert await turns_during(socket.close()) > 60
     assert inner.sent == [(b"\x03\xe8", WSMsgType.CLOSE)]
     assert closed == [True]
@@ -221,6 +268,8 @@ async def test_s16_while_a_long_frame_is_in_hand_no_other_is_read() -> None:
     protocol = SimpleNamespace(
         _pause_reading_for_buffer=lambda: holds.append(True),
         _resume_reading_for_buffer=lambda: holds.append(False),
+        pause_reading=None,
+        resume_reading=None,
     )
     for data, expected in ((b"x" * 2**20, []), (b"x" * 2_000_000, [True, False])):
         inner = Flooded(WSMsgType.TEXT, 1, data)

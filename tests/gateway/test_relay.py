@@ -15,6 +15,7 @@ class Side:
     """A request, its meter or one end of the session, as far as a relay asks."""
 
     marks = (b"handle",)
+    ask_marks = ()
 
     def __init__(self, *frames: bytes) -> None:
         self.frames = list(frames)

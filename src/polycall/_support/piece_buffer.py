@@ -14,10 +14,10 @@ class PieceBuffer:
 
     def __init__(self) -> None:
         self.size = 0
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | bytearray] = []
         self._whole: BytesIO | None = None
 
-    def add(self, piece: bytes) -> None:
+    def add(self, piece: bytes | bytearray) -> None:
         """One more piece."""
         self.size += len(piece)
         self._pieces.append(piece)

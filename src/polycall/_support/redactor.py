@@ -24,6 +24,11 @@ class Redactor:
         self._secrets, self._letters = _patterns[tuple(secrets)]
         self._held = b""
 
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """All that is taken out."""
+        return self._secrets
+
     def feed(self, piece: bytes) -> bytes:
         """What is known to hold no secret; it may be nothing."""
         data = self._held + piece if self._held else piece

@@ -112,29 +112,29 @@ class ClientRoute(Struct, frozen=True):
         Raises `InvalidRequestError` for another model: the key, the limits and the price are those
         of the one that was asked for.
         """
-        return self.with_one_model(frame, asked, model) if self.may_name_model(frame) else frame
+        named = self.with_one_model(frame, asked, model) if self.may_name_model(frame) else None
+        return frame if named is None else jsontext.encode_bytes(named)
 
-    def may_ask(self, frame: bytes) -> bool:
-        """Whether a client's frame may ask for a reply; in escapes, any may."""
-        return bool(self.asks) and any(mark in frame for mark in (*self.asks, b"\\u00"))
+    @property
+    def ask_marks(self) -> tuple[bytes, ...]:
+        """A client's frame that may ask for a reply has one of these; in escapes, any may."""
+        return (*self.asks, b"\\u00") if self.asks else ()
 
-    def with_one_model(self, frame: bytes, asked: str, model: str) -> bytes:
-        """The same, of a frame of which it is known that it may name a model."""
+    def with_one_model(self, frame: bytes, asked: str, model: str) -> JSON | None:
+        """What is to be sent of a frame that may name a model; `None` where that is the frame."""
         try:
             body: Any = jsontext.decode(frame)
         except ValueError as error:
             if not _may_be_object(frame):
-                return frame  # sound
+                return None  # sound
             raise InvalidRequestError(f"a frame is not JSON in UTF-8: {error}") from None
         if not isinstance(body, dict):
-            return frame  # the provider says what is wrong with it
+            return None  # the provider says what is wrong with it
         fields: JSON = body  # pyright: ignore[reportUnknownVariableType]
-        return jsontext.encode_bytes(
-            {
-                name: _with_one_model(value, asked, model)
-                for name, value in _with_one_model(fields, asked, model).items()
-            }
-        )
+        return {
+            name: _with_one_model(value, asked, model)
+            for name, value in _with_one_model(fields, asked, model).items()
+        }
 
     def error(self, error: JSON, event_id: str) -> str:
         """A frame that says what is wrong; empty where the protocol has none.

@@ -85,6 +85,8 @@ class ClientSocket:
             raise SocketClosed(1006) from None
         self._inner = inner
         self.response = inner
+        if isinstance(connection := self._request.protocol, _Connection):
+            connection.frame_bytes_max = frame_bytes_max
 
     async def receive(self) -> tuple[bytes, bool]:
         """The next frame, and whether it is a text; `SocketClosed` where there is none any more.
@@ -96,6 +98,8 @@ class ClientSocket:
         if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
             raise SocketClosed(self._inner.close_code or 1006)
         data = cast("bytes", message.data)
+        if isinstance(connection := self._request.protocol, _Connection):
+            data = connection.taken(data)
         is_text = message.type == WSMsgType.TEXT
         code, words = _problem(data) if is_text and not data.isascii() else (0, "")
         if not code:
@@ -176,34 +180,63 @@ class _Connection(web.RequestHandler):
         self._splitter = FrameSplitter(FRAME_BYTES_MAX)
         self._later: deque[bytes] = deque()  # was read, and waits for its turn
         self._place = 0  # in the first of it
+        self._is_going_on = False  # soon
         connections.add(self._handle)
 
     def request_received(self, data: bytes) -> None:
         """Take the request for a WebSocket; all that follows is frames."""
         super().data_received(data)
 
+    @property
+    def frame_bytes_max(self) -> int:
+        """Of frames that are taken."""
+        return self._splitter.bytes_max
+
+    @frame_bytes_max.setter
+    def frame_bytes_max(self, bytes_max: int) -> None:
+        self._splitter.bytes_max = bytes_max
+
+    def taken(self, frame: bytes) -> bytes:
+        """A frame that was taken, or the long one for which it stands."""
+        if frame != self._splitter.token:
+            return frame
+        self._go_on_soon()
+        return self._splitter.long.popleft()
+
     def data_received(self, data: bytes) -> None:
-        if not self._later and len(data) <= _TURN_BYTES:
-            super().data_received(self._splitter.feed(data))
+        if self._later or self._splitter.long or len(data) > _TURN_BYTES:
+            self._later.append(data)
+            self._pause_reading_for_buffer()  # and whoever takes frames does not have more read
+            if len(self._later) == 1:
+                self._go_on()
             return
-        self._later.append(data)
-        self._pause_reading_for_buffer()  # and whoever takes frames does not have more read
-        if len(self._later) == 1:
-            self._go_on()
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        super().data_received(self._splitter.feed(data))
+        if self._splitter.long:
+            self._pause_reading_for_buffer()  # until it is taken
+
+    def _go_on_soon(self) -> None:
+        if not self._is_going_on:
+            self._is_going_on = True
+            asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
         """Take the next of what was read."""
-        if self.transport is None:
+        self._is_going_on = False
+        if self.transport is None or self._splitter.long:
             return
-        start, self._place = self._place, self._place + _TURN_BYTES
-        piece = self._later[0][start : self._place]
-        if self._place >= len(self._later[0]):
-            self._later.popleft()
-            self._place = 0
-        super().data_received(self._splitter.feed(piece))
         if self._later:
-            asyncio.get_running_loop().call_soon(self._go_on)
-        else:
+            start, self._place = self._place, self._place + _TURN_BYTES
+            piece = self._later[0][start : self._place]
+            if self._place >= len(self._later[0]):
+                self._later.popleft()
+                self._place = 0
+            self._feed(piece)
+        if self._later:
+            self._go_on_soon()
+        elif not self._splitter.long:
             self._resume_reading_for_buffer()
 
     def connection_lost(self, exc: BaseException | None) -> None:

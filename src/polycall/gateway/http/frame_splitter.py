@@ -1,24 +1,38 @@
-"""Long frames of a WebSocket, passed on as the fragments in which they come.
+"""Long frames of a WebSocket, which are gathered beside their reader.
 
 Who reads frames keeps the pieces of one until its end, joins them and unmasks a copy: three times
-the room of the frame.  Fragments are unmasked one by one, and kept in one place.
+the room of the frame, and all of that in one go.  Here pieces are unmasked as they come, and kept
+in one place; the reader has a short frame for the long one.  A long fragment is passed on in
+fragments.
 """
 
 from __future__ import annotations
 
+import secrets
+from collections import deque
+
+from aiohttp._websocket.helpers import websocket_mask
+
+from polycall._support.piece_buffer import PieceBuffer
+
 SPLIT_BYTES = 512 * 1024  # what is shorter passes as it is
 _FINAL, _CONTROL, _MASKED = 0x80, 0x08, 0x80
+_WHOLE = (0x81, 0x82)  # the first byte of a message of one frame: text, and bytes
 _LENGTH = {126: 2, 127: 8}  # bytes that say how long the frame is
 
 
 class FrameSplitter:
     """What one client sends after its handshake.
 
-    A frame that is not masked, or longer than `bytes_max`, is left to the reader to refuse.
+    A frame that is not masked, or longer than `bytes_max`, is left to the reader to refuse.  A
+    frame that is the `token`, which no client knows, stands for the first of the `long` ones.
     """
 
     def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
+        self.token = secrets.token_bytes(16)
+        self.long: deque[bytes] = deque()
+        self._gathered = PieceBuffer()
         self._held = b""  # the beginning of a head, or what of a payload has no whole mask yet
         self._left = 0  # bytes of the frame's payload that have not come
         self._first = -1  # what the next fragment's head begins with; -1 in a frame that passes
@@ -26,7 +40,7 @@ class FrameSplitter:
         self._mask = b""
 
     def feed(self, data: bytes) -> bytes:
-        """The same, with every long frame in fragments."""
+        """What its reader has of it."""
         if self._held:
             data, self._held = self._held + data, b""
         found: list[bytes] = []
@@ -66,7 +80,7 @@ class FrameSplitter:
             return 0
         if more:
             length = int.from_bytes(data[place + 2 : place + 2 + more], "big")
-        is_long = SPLIT_BYTES < length < self._bytes_max
+        is_long = SPLIT_BYTES < length < self.bytes_max
         self._left, self._first = length, -1
         if is_long and second & _MASKED and not first & _CONTROL:
             self._first, self._final = first & ~_FINAL, first & _FINAL
@@ -82,6 +96,18 @@ class FrameSplitter:
             self._left += len(self._held)
             if not piece:
                 return []
+        if self._first | self._final in _WHOLE:
+            return self._gather(piece)
         first = self._first if self._left else self._first | self._final
         self._first = 0
         return [bytes((first, _MASKED | 127)), len(piece).to_bytes(8, "big"), self._mask, piece]
+
+    def _gather(self, piece: bytes) -> list[bytes]:
+        """Keep so much of a message; at its end, the frame that stands for it."""
+        plain = bytearray(piece)
+        websocket_mask(self._mask, plain)
+        self._gathered.add(plain)
+        if self._left:
+            return []
+        self.long.append(self._gathered.take())
+        return [bytes((self._first | self._final, len(self.token))), self.token]

@@ -24,6 +24,7 @@ from polycall.gateway.accounts.keys import Owner
 from polycall.gateway.accounts.session_limits import SessionLimits
 from polycall.gateway.routing.router import Target
 from polycall.gateway.store import LedgerRow
+from polycall.ir import JSON
 from polycall.voices.capabilities import Voice
 from polycall.voices.codecs import make_codec
 from polycall.voices.protocol import (
@@ -98,14 +99,13 @@ class Meter:
         end = [frame for reply in replies for frame in self._codec.encode(CancelReply(reply))]
         return [*end, *self._codec.encode(CloseSession())]
 
-    def to_provider(self, frame: bytes) -> bytes:
-        """A frame of the client that may name the model, with the provider's own name of it."""
+    def to_provider(self, frame: bytes) -> JSON | None:
+        """What is sent of a client's frame that may name the model; `None`: the frame as it is."""
         return self.route.with_one_model(frame, self.row.asked, self.target.model)
 
-    def ask(self, frame: bytes) -> None:
-        """A frame of the client, which may ask for a reply that it will not wait for."""
-        if self.route.may_ask(frame):
-            self._is_asked = True
+    def ask(self) -> None:
+        """A frame of the client may ask for a reply that it will not wait for."""
+        self._is_asked = True
 
     def hear(self, frame: bytes) -> None:
         """A frame of the provider, which may be the first sound or text of a reply."""

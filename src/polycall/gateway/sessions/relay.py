@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import KW_ONLY, dataclass
 from itertools import count
 from typing import Any, NoReturn
 
+from polycall._support import jsontext
 from polycall._support.json_weight import LONG_BYTES, HeavyJSONError, JSONWeight
 from polycall._support.redactor import Redactor
 from polycall.errors import MalformedRequestError, ProtocolError
@@ -27,7 +28,7 @@ from polycall.voices.routes import ClientRoute
 
 _TURN_FRAMES = 64  # that may all be there: then others have their turn
 _SLICE_BYTES = 256 * 1024  # of a long frame, that are searched before others have their turn
-_MARK_BYTES_MAX = 64
+_NAME_BYTES_MAX = 16  # of a letter's escape, or what is before the last one of a name
 _NOTING_MAX = 16  # handles that the store has not taken yet
 _DRAIN_S = 3.0  # for the provider to say what an unfinished reply used
 
@@ -74,8 +75,13 @@ class Relay:
             frame, is_text = await self.client.receive()
             if await _may_name_model(self.meter.route, frame):
                 await ValueCounter().add(frame)
-                frame = self.meter.to_provider(frame)
-            self.meter.ask(frame)
+                named = self.meter.to_provider(frame)
+                if named is not None:
+                    del frame  # it may be long
+                    frame = jsontext.encode_bytes(named)
+                    del named
+            if await _has(frame, self.meter.route.ask_marks):
+                self.meter.ask()
             try:
                 async with asyncio.timeout(self.send_s):
                     await self.provider.send(frame, is_text=is_text)
@@ -98,7 +104,9 @@ class Relay:
                 refused = meter.refused
                 raise for_client(refused, meter.target, request.id) from refused
             request.sending_since = time.monotonic()
-            await self.client.send(self._redactor.whole(frame), is_text=is_text)
+            if await _has(frame, self._redactor.secrets):
+                frame = self._redactor.whole(frame)
+            await self.client.send(frame, is_text=is_text)
             request.sending_since = 0.0
             del frame  # not kept until the next one comes
         raise AssertionError("numbers have no end")
@@ -143,12 +151,13 @@ class Relay:
             await asyncio.gather(*self._noting)
 
 
-async def _has(frame: bytes, marks: Iterable[bytes]) -> bool:
+async def _has(frame: bytes, marks: Collection[bytes]) -> bool:
     """Whether one of the marks is in it."""
-    if len(frame) <= LONG_BYTES:
+    if not marks or len(frame) <= LONG_BYTES:
         return any(mark in frame for mark in marks)
+    before = max(map(len, marks))
     for start in range(0, len(frame), _SLICE_BYTES):
-        piece = frame[max(start - _MARK_BYTES_MAX, 0) : start + _SLICE_BYTES]
+        piece = frame[max(start - before, 0) : start + _SLICE_BYTES]
         if any(mark in piece for mark in marks):
             return True
         await asyncio.sleep(0)
@@ -164,7 +173,7 @@ async def _may_name_model(route: ClientRoute, frame: bytes) -> bool:
         piece = before + frame[start : start + _SLICE_BYTES]
         if route.may_name_model(piece):
             return True
-        before = piece.replace(b"_", b"")[-_MARK_BYTES_MAX:]  # which may stand within the name
+        before = piece.replace(b"_", b"")[-_NAME_BYTES_MAX:]  # which may stand within the name
         await asyncio.sleep(0)
     return False
 
