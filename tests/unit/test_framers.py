@@ -93,3 +93,34 @@ def test_elements_are_the_events() -> None:
     data = b"".join(encoder.feed(each) for each in events) + encoder.close()
     parts = [each["candidates"][0]["content"]["parts"] for each in json.loads(data)]
     assert parts == [[{"text": "x\r\n\r\ny"}], [{"text": ""}]]
+
+
+def test_a20_a_repeated_text_is_said_an_event_at_a_time() -> None:
+    encoder = DIALECTS["openai-responses"].StreamEncoder()
+    text = "x" * SIZE
+    events = [ResponseStart("r", "m"), PartStart(0, Text("")), PartDelta(0, text)]
+    first = b"".join(frame for each in events for frame in encoder.frames(each))
+    assert encoder.repeated_bytes == SIZE
+
+    def end() -> None:
+        for event in (PartEnd(0), ResponseEnd("stop")):
+            for frame in encoder.frames(event):
+                kinds.append(frame[: frame.index(b"\n")])
+
+    kinds: list[bytes] = []
+    assert peak(end) < 3 * SIZE
+    assert kinds == [
+        b"event: response.output_text.done",
+        b"event: response.content_part.done",
+        b"event: response.output_item.done",
+        b"event: response.completed",
+    ]
+    other = DIALECTS["openai-responses"].StreamEncoder()
+    assert b"".join(other.feed(each) for each in events) == first
+
+
+def test_a_whole_answer_is_said_in_the_words_of_a_completion() -> None:
+    said = {"model": "m", "message": {"role": "assistant", "content": "x", "thinking": "y"}}
+    made = {"model": "m", "response": "x", "thinking": "y"}
+    assert PromptFramer.reshaped(said) == made
+    assert json.loads(PromptFramer().whole(json.dumps(said).encode())) == made

@@ -313,7 +313,7 @@ async def test_a_translated_answer_that_breaks_off_has_a_maker(
     dialect = DIALECTS["gemini-interactions"]
     asked: Any = SimpleNamespace(earlier=earlier, dialect=dialect, model="m")
     request: Any = SimpleNamespace(id="req_1", started=False)
-    account: Any = SimpleNamespace(attempt="here", steps=0)
+    account: Any = SimpleNamespace(attempt="here", steps=0, calls=0)
     stream = answer._Stream(asked, request, SimpleNamespace(), account)  # pyright: ignore[reportArgumentType]
     stream._is_theirs = True
     stream._encoder = SimpleNamespace(feed=lambda event: b"")  # pyright: ignore[reportAttributeAccessIssue]

@@ -5,7 +5,7 @@ A dialect's decoder says what a payload means; this says what a stream of them i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from msgspec import Struct
@@ -119,6 +119,15 @@ class StreamEncoderBase:
                 return self.on_start(event)
             case ir.ResponseEnd():
                 return self.on_end(event)
+
+    @property
+    def repeated_bytes(self) -> int:
+        """How long the texts are that an event may say again."""
+        return 0
+
+    def frames(self, event: ir.Event) -> Iterator[bytes]:
+        """The same as `feed`, an event of the wire at a time where several repeat a text."""
+        yield self.feed(event)
 
     def close(self) -> bytes:
         """The bytes after a finished answer: empty, where its end was sent."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -78,7 +78,10 @@ class Decoder(Protocol):
 class Encoder(Protocol):
     """Events of one answer in, bytes out."""
 
+    @property
+    def repeated_bytes(self) -> int: ...  # of texts that an event may say again, as long ones
     def feed(self, event: ir.Event) -> bytes: ...
+    def frames(self, event: ir.Event) -> Iterator[bytes]: ...  # the same, in pieces
     def close(self) -> bytes: ...
     def fail(self, error: PolycallError) -> bytes: ...
 

@@ -7,6 +7,8 @@ id, text deltas follow their `content_part.added`, and the last event holds the 
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from polycall import ir
@@ -47,7 +49,8 @@ class StreamEncoder:
         self._custom = custom_tools(request)
         self._clients = client_tools(request)
         self._sequence = 0
-        self._frames: list[bytes] = []
+        self._frames: deque[bytes | tuple[str, JSON]] = deque()  # what is not encoded yet, too
+        self._repeated_bytes = 0  # of texts that later events say again
         self._response: JSON | None = None
         self._output: list[JSON] = []
         self._part: ir.Part | None = None
@@ -67,10 +70,20 @@ class StreamEncoder:
         assert self._response is not None
         return {**self._response, "output": self._output}
 
+    @property
+    def repeated_bytes(self) -> int:
+        """How long the texts are that an event may say again."""
+        return self._repeated_bytes
+
     def feed(self, event: ir.Event) -> bytes:
         """The bytes that tell this event; none where it waits for the next."""
+        return b"".join(self.frames(event))
+
+    def frames(self, event: ir.Event) -> Iterator[bytes]:
+        """The same, an event of the wire at a time: several may say a long text again."""
         match event:
             case ir.PartDelta():
+                self._repeated_bytes += len(event.text)
                 self._delta(event.text)
             case ir.PartStart():
                 self._start_part(event.part)
@@ -80,7 +93,7 @@ class StreamEncoder:
                 self._start(event)
             case ir.ResponseEnd():
                 self._end(event)
-        return self._take()
+        return self._taken()
 
     def close(self) -> bytes:
         """Nothing: the protocol ends with its terminal event."""
@@ -101,7 +114,7 @@ class StreamEncoder:
             "output": self._output,
         }
         self._send("response.failed", {"response": body})
-        return self._take()
+        return b"".join(self._taken())
 
     # -----------------------------------------------------------------------------------------
     # The response
@@ -114,12 +127,12 @@ class StreamEncoder:
         self._response = skeleton(response_id, event.model, event.created, echoed)
         if has_long_text(self._response):
             self._response = with_short_echo(self._response)
-        self._send("response.created", {"response": self._response})
-        if len(self._frames[-1]) > REPEATED_BYTES_MAX:
-            del self._frames[-1]
-            self._sequence -= 1
+        created = self._encoded("response.created", {"response": self._response})
+        if len(created) > REPEATED_BYTES_MAX:
             self._response = with_short_echo(self._response)
-            self._send("response.created", {"response": self._response})
+            created = self._encoded("response.created", {"response": self._response})
+        self._frames.append(created)
+        self._sequence += 1
         self._send("response.in_progress", {"response": self._response})
 
     def _end(self, event: ir.ResponseEnd) -> None:
@@ -147,13 +160,20 @@ class StreamEncoder:
         self._is_closed = True
 
     def _send(self, kind: str, fields: JSON) -> None:
-        data = {"type": kind, **fields, "sequence_number": self._sequence}
+        self._frames.append((kind, {"type": kind, **fields, "sequence_number": self._sequence}))
         self._sequence += 1
-        self._frames.append(encode_sse(jsontext.encode_bytes(data), kind))
 
-    def _take(self) -> bytes:
-        frames, self._frames = self._frames, []
-        return frames[0] if len(frames) == 1 else b"".join(frames)
+    def _encoded(self, kind: str, fields: JSON) -> bytes:
+        data = {"type": kind, **fields, "sequence_number": self._sequence}
+        return encode_sse(jsontext.encode_bytes(data), kind)
+
+    def _taken(self) -> Iterator[bytes]:
+        while self._frames:
+            frame = self._frames.popleft()
+            if isinstance(frame, bytes):
+                yield frame
+            else:
+                yield encode_sse(jsontext.encode_bytes(frame[1]), frame[0])
 
     # -----------------------------------------------------------------------------------------
     # Parts

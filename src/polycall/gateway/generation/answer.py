@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from polycall._support.json_weight import LONG_BYTES
 from polycall.dialects import openai_responses
 from polycall.errors import PolycallError, ProtocolError
 from polycall.gateway.generation.attempt import Attempt
@@ -29,6 +30,7 @@ from polycall.gateway.http.replies import (
 )
 from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.observability.attempt_report import report_failure
+from polycall.gateway.passthrough.call_counter import in_events
 from polycall.gateway.passthrough.made_resources import MadeResources
 from polycall.gateway.passthrough.model_name import NamedStream
 from polycall.gateway.passthrough.stream import frames_with
@@ -37,12 +39,12 @@ from polycall.gateway.state.embedder import Embedder
 from polycall.ir import (
     Event,
     PartDelta,
-    PartStart,
     ResponseEnd,
     ResponseStart,
-    ToolCall,
 )
 from polycall.translation.wire import Encoder
+
+T = TypeVar("T")
 
 _ARRAY = (b"content-type", b"application/json; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
@@ -105,6 +107,7 @@ class _Stream:
         self._made = MadeResources(client_request.dialect)  # and what came with it
         self._names: NamedStream | None = None  # of a stream that is passed on
         self._is_reading = False  # a long event, in a thread
+        self._is_at_end = False  # the end of the answer is encoded
         self._has_last = False  # the latest events end the answer, and something has to be kept
 
     async def run(self, runner: AttemptRunner) -> None:
@@ -221,16 +224,13 @@ class _Stream:
         framed = self._gateway_request.framed
         try:
             data = await streaming.read(lambda piece: framed(work(piece)), chunk)
-            if self._has_last:
-                await self._send_last(data)
-            elif data:
+            if data:
                 await self._gateway_request.send_framed(data, more=True)
         finally:
             self._is_reading = False
-        observer, decoder = streaming.observer, streaming.decoder
-        error = None if observer is None or not observer.is_broken else observer.error
-        if (error := error if decoder is None else decoder.error) is not None:
-            raise error
+        observer = streaming.observer
+        if observer is not None and observer.is_broken and observer.error is not None:
+            raise observer.error
 
     # Translated
 
@@ -264,54 +264,83 @@ class _Stream:
             if decoder.error is not None:
                 raise decoder.error
             events = await streaming.read(lambda _: decoder.close(), b"")
-        last = await self._encoded(events) + gateway_request.framed(encoder.close())
+        await self._send_events(events)
         await self._keep()
-        await gateway_request.send_framed(last, more=False)
+        await gateway_request.send_body(encoder.close())
 
     def _take_translated(self, chunk: bytes) -> Awaitable[None] | None:
         streaming = self._streaming
         assert streaming is not None
-        decoder = streaming.decoder
-        assert decoder is not None
+        assert streaming.decoder is not None
         self._gateway_request.heard_at = time.monotonic()
         if streaming.is_long(chunk):
-            return self._take_long(streaming, self._translated, chunk)
-        data = self._translated(chunk)
-        if self._has_last:
-            return self._send_last(self._gateway_request.framed(data))
+            return self._take_long_events(streaming, chunk)
+        events = self._decoded(chunk)
+        if self._are_long(events) or self._has_last:
+            return self._send_or_fail(events)
+        data = self._encode(events)
         rest = self._gateway_request.push_body(data) if data else None
-        if rest is None and decoder.error is not None:
-            raise decoder.error
+        if rest is None and streaming.decoder.error is not None:
+            raise streaming.decoder.error
         return rest
 
-    def _translated(self, chunk: bytes) -> bytes:
+    async def _take_long_events(self, streaming: StreamedAnswer, chunk: bytes) -> None:
+        self._is_reading = True  # nothing may stand within an event
+        try:
+            events = await streaming.read(self._decoded, chunk)
+        finally:
+            self._is_reading = False
+        await self._send_or_fail(events)
+
+    async def _send_or_fail(self, events: list[Event]) -> None:
+        """Send events, and raise the error that came behind them."""
+        await self._send_events(events)
+        decoder = None if self._streaming is None else self._streaming.decoder
+        if decoder is not None and decoder.error is not None:
+            raise decoder.error
+
+    def _decoded(self, chunk: bytes) -> list[Event]:
         assert self._streaming is not None
         assert self._streaming.decoder is not None
-        events = self._streaming.decoder.feed(chunk)
+        return self._noted(self._streaming.decoder.feed(chunk))
+
+    def _noted(self, events: list[Event]) -> list[Event]:
         is_watched = self._embedder is not None or self._is_kept or self._is_theirs
         self._has_last = is_watched and bool(events) and isinstance(events[-1], ResponseEnd)
-        return self._encode(events)
+        return events
+
+    def _are_long(self, events: list[Event]) -> bool:
+        """Whether what is sent for them is long: their own texts, or those that they end."""
+        assert self._encoder is not None
+        size_bytes = 0
+        repeated_bytes = self._encoder.repeated_bytes
+        for event in events:
+            size_bytes += len(event.text) if type(event) is PartDelta else repeated_bytes
+        return size_bytes > LONG_BYTES
 
     async def _send_events(self, events: list[Event]) -> None:
-        """Send events that came before the answer was pushed, its end perhaps among them."""
-        data = await self._encoded(events)
-        if events and isinstance(events[-1], ResponseEnd):
-            await self._send_last(data)
-        elif data:
-            await self._gateway_request.send_framed(data, more=True)
+        """Send what the events are in the client's protocol; what is long, a piece at a time."""
+        if not self._are_long(self._noted(events)):
+            data = self._gateway_request.framed(self._encode(events))
+            if self._has_last:
+                await self._keep()
+            if data:
+                await self._gateway_request.send_framed(data, more=True)
+            return
+        frames = self._frames(events)
+        while (data := await self._apart(LONG_BYTES, self._next_of, frames)) is not None:
+            if self._is_at_end:
+                await self._keep()
+            if data:
+                await self._gateway_request.send_framed(data, more=True)
+            del data  # before the next is made
 
-    async def _send_last(self, framed: bytes) -> None:
-        await self._keep()
-        if framed:
-            await self._gateway_request.send_framed(framed, more=True)
+    def _next_of(self, frames: Iterator[bytes]) -> bytes | None:
+        """The next of them, as it is sent; `None` behind the last."""
+        frame = next(frames, None)
+        return None if frame is None else self._gateway_request.framed(frame)
 
-    async def _encoded(self, events: list[Event]) -> bytes:
-        """What is sent for the events, made in a thread where they are long."""
-        size_bytes = sum(len(each.text) for each in events if type(each) is PartDelta)
-        framed = self._gateway_request.framed
-        return await self._apart(size_bytes, lambda: framed(self._encode(events)))
-
-    async def _apart(self, size_bytes: int, work: Callable[..., bytes], *given: Any) -> bytes:
+    async def _apart(self, size_bytes: int, work: Callable[..., T], *given: Any) -> T:
         """Do what takes long for so many bytes away from the loop, and send nothing meanwhile."""
         self._is_reading = True
         try:
@@ -343,9 +372,30 @@ class _Stream:
             await self._client_request.earlier.note_made(attempt, self._services, name, made)
 
     def _encode(self, events: list[Event]) -> bytes:
-        encoder, embedder, account = self._encoder, self._embedder, self._account
+        encoder = self._encoder
         if not events or encoder is None:
             return b""
+        data = b"".join([encoder.feed(event) for event in self._shown(events)])
+        self._note_made(data)
+        return data
+
+    def _frames(self, events: list[Event]) -> Iterator[bytes]:
+        """The same, an event of the client's wire at a time."""
+        assert self._encoder is not None
+        for event in self._shown(events):
+            for frame in self._encoder.frames(event):
+                self._is_at_end = isinstance(event, ResponseEnd)
+                self._note_made(frame)
+                yield frame
+
+    def _note_made(self, data: bytes) -> None:
+        if self._is_theirs:
+            for start, end in frames_with(self._made.marks, data, b"\n\n"):
+                self._made.in_frame(data[start:end])
+
+    def _shown(self, events: list[Event]) -> list[Event]:
+        """The events as the client may see them; what they tell is counted."""
+        embedder, account = self._embedder, self._account
         account.steps += len(events)
         if isinstance(first := events[0], ResponseStart):
             if self._is_kept:
@@ -357,16 +407,8 @@ class _Stream:
             events = [first, *events[1:]]
         if isinstance(last := events[-1], ResponseEnd):
             account.usage, account.has_ended = last.usage, True
-        pieces: list[bytes] = []
-        for event in events:
-            if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
-                account.calls += 1
-            pieces.append(encoder.feed(event if embedder is None else embedder.event(event)))
-        data = b"".join(pieces)
-        if self._is_theirs:
-            for start, end in frames_with(self._made.marks, data, b"\n\n"):
-                self._made.in_frame(data[start:end])
-        return data
+        account.calls += in_events(events)
+        return events if embedder is None else [embedder.event(event) for event in events]
 
     def _report(self, error: PolycallError) -> None:
         """Note that an answer which had begun ended by this."""

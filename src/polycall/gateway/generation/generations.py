@@ -130,8 +130,7 @@ class Generations:
         if endpoint.envelope == "bedrock" and client_request.streams:
             gateway_request.framer = InvokeFramer()
         if endpoint.envelope == "prompt":
-            gateway_request.framer = framer = PromptFramer()
-            gateway_request.reshape = framer.whole
+            gateway_request.framer = gateway_request.reshape = PromptFramer()
         cache = self._cache
         # Tools that the gateway adds are no part of what the cache knows a request by.
         if cache is not None and self._dispatch.mcp_names(gateway_request, owner):

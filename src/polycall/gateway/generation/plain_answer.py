@@ -12,7 +12,7 @@ from polycall.gateway.generation.attempts import WholeAnswer
 from polycall.gateway.generation.client_request import ClientRequest
 from polycall.gateway.generation.request_usage import RequestUsage
 from polycall.gateway.http.replies import base_headers, dated, send_json, upstream_headers
-from polycall.gateway.http.request import GatewayRequest
+from polycall.gateway.http.request import GatewayRequest, Reshape
 from polycall.gateway.passthrough.call_counter import in_parts
 from polycall.gateway.passthrough.made_resources import MadeResources
 from polycall.gateway.passthrough.model_name import named_as_asked
@@ -32,6 +32,7 @@ async def send_plain(
 ) -> None:
     """Send a whole answer: passed as it came, or in the client's protocol."""
     attempt, response = plain.attempt, plain.response
+    reshape, gateway_request.reshape = gateway_request.reshape, None
     warnings = attempt.warnings
     if response is not None:
         warnings = [*warnings, *[each for each in response.warnings if each not in warnings]]
@@ -44,6 +45,9 @@ async def send_plain(
             await _note_made(body, client_request, attempt, services, body)
         if attempt.asked and (mark := attempt.dialect.FACTS.model_mark):
             body = named_as_asked(body, mark, attempt.asked)
+        if reshape is not None:
+            cleaned, owner_id = gateway_request.clean(body), client_request.owner_id
+            body = await services.heavy.run(owner_id, len(body), reshape.whole, cleaned)
     else:
         account.calls = in_parts(response.message.parts)
         # What takes long for a long answer is done away from the loop.
@@ -62,7 +66,7 @@ async def send_plain(
         size_bytes = (
             plain.size_bytes if echoed else max(plain.size_bytes, client_request.size_bytes)
         )
-        rendered, body = await run(size_bytes, _rendered, client_request, named, echoed)
+        rendered, body = await run(size_bytes, _rendered, client_request, named, echoed, reshape)
         if is_kept:
             await client_request.earlier.keep(services, rendered)
         elif client_request.earlier.may_be_noted(attempt, body):
@@ -72,20 +76,20 @@ async def send_plain(
     account.reckoned = account.usage
     if account.cost is not None:
         headers.append((b"polycall-cost-usd", f"{account.cost:f}".encode()))
-    if (reshape := gateway_request.reshape) is not None:
-        gateway_request.reshape = None
-        cleaned = gateway_request.clean(body)
-        body = await services.heavy.run(client_request.owner_id, len(body), reshape, cleaned)
     await send_json(gateway_request, 200, body, headers)
 
 
 def _rendered(
-    client_request: ClientRequest, response: Response, echoed: Request | None
+    client_request: ClientRequest,
+    response: Response,
+    echoed: Request | None,
+    reshape: Reshape | None,
 ) -> tuple[JSON, bytes]:
     """The answer in the client's protocol, and as it is sent."""
     if echoed is None:  # passed, and mended: calls are spelt as the client's tools are
         echoed = client_request.dialect.parse_request(client_request.body())
     rendered = client_request.dialect.render_response(response, echoed)
+    rendered = rendered if reshape is None else reshape.reshaped(rendered)
     return rendered, jsontext.encode_bytes(rendered)
 
 

@@ -7,14 +7,16 @@ its older `/api/generate`; Gemini's without `alt=sse`, one JSON array in pieces.
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from polycall._support import jsontext
 from polycall._support.event_stream import CONTENT_TYPE, event, exception
+from polycall._support.json_weight import LONG_BYTES
 from polycall.errors import PolycallError
-from polycall.ir import Event
+from polycall.ir import JSON, Event
 from polycall.translation.sse import SSEDecoder
 from polycall.translation.wire import Encoder
 
@@ -44,6 +46,11 @@ class InvokeFramer:
 
     def feed(self, data: bytes) -> bytes:
         """The messages that are complete with this piece."""
+        if len(data) > LONG_BYTES and not self._events.held_bytes:
+            place = data.find(_DATA)
+            is_one = place == data.find(b"\n") and data.find(b"\n\n") == len(data) - 2
+            if is_one and data.startswith(b"event: ") and not data.startswith(b"event: error"):
+                return _chunk(memoryview(data)[place + len(_DATA) : -2])  # it is not read
         return b"".join(self._framed(frame.event, frame.data) for frame in self._events.feed(data))
 
     def _framed(self, name: str, data: str) -> bytes:
@@ -55,7 +62,14 @@ class InvokeFramer:
                 kind, message = "", data
             payload = jsontext.encode_bytes({"message": message})
             return exception(_EXCEPTIONS.get(kind, "internalServerException"), payload)
-        return event("chunk", b'{"bytes":"', base64.b64encode(data.encode()), b'"}')
+        return _chunk(data.encode())
+
+
+_DATA = b"\ndata: "
+
+
+def _chunk(data: bytes | memoryview) -> bytes:
+    return event("chunk", b'{"bytes":"', base64.b64encode(data), b'"}')
 
 
 class PromptFramer:
@@ -83,6 +97,15 @@ class PromptFramer:
         if rest:
             self._rest.append(rest)
         return b"".join(made)
+
+    @staticmethod
+    def reshaped(fields: JSON) -> JSON:
+        """A whole answer that was made here."""
+        message: JSON = fields["message"]
+        texts = {"response": message["content"]}
+        if message.get("thinking"):
+            texts["thinking"] = message["thinking"]
+        return {**{name: each for name, each in fields.items() if name != "message"}, **texts}
 
     def whole(self, data: bytes) -> bytes:
         """One answer, or one line of it; an error stays as it is."""
@@ -129,6 +152,15 @@ class ArrayEncoder:
     def feed(self, event: Event) -> bytes:
         """The elements that the event gives."""
         return self._elements(self._encoder.feed(event))
+
+    @property
+    def repeated_bytes(self) -> int:
+        """None: each chunk says what is new."""
+        return 0
+
+    def frames(self, event: Event) -> Iterator[bytes]:
+        """The same, in one piece."""
+        yield self.feed(event)
 
     def close(self) -> bytes:
         """The end of the array."""

@@ -102,7 +102,7 @@ def send_json(
     """A whole JSON answer."""
     data = gateway_request.clean(data)
     if gateway_request.reshape is not None and status == 200:
-        data = gateway_request.reshape(data)
+        data = gateway_request.reshape.whole(data)
     said = b"\n".join([value for _, value in headers])
     if gateway_request.clean(said) is not said:  # seldom: all of them are looked through at once
         headers = [(name, gateway_request.clean(value)) for name, value in headers]

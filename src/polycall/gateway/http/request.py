@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, urlencode
 
 from polycall.errors import MalformedRequestError, OverloadedError, UpstreamTimeoutError
+from polycall.ir import JSON
 
 if TYPE_CHECKING:
     from polycall.gateway.observability.traces import Trace
@@ -75,6 +76,18 @@ class Framer(Protocol):
 
     def feed(self, data: bytes) -> bytes:
         """The frames that are complete with this piece."""
+        ...
+
+
+class Reshape(Protocol):
+    """Says a whole answer in another way."""
+
+    def reshaped(self, fields: JSON) -> JSON:
+        """The fields of an answer that was made here."""
+        ...
+
+    def whole(self, data: bytes) -> bytes:
+        """An answer as it came."""
         ...
 
 
@@ -155,7 +168,7 @@ class GatewayRequest:
         self.recorder: ResponseTap | None = None
         self.content: Listener | None = None  # where an owner switched on that content is kept
         self.framer: Framer | None = None  # frames a stream as another protocol has it
-        self.reshape: Callable[[bytes], bytes] | None = None  # the same for a whole answer
+        self.reshape: Reshape | None = None  # the same for a whole answer
         self.trace: Trace | None = None
         self.beat: Callable[[], Awaitable[None]] | None = None  # sends a heartbeat
         self.beat_at = 0.0
