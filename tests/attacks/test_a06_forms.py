@@ -111,6 +111,7 @@ class Taking(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["content-length"]))
         self.seen.append(self.headers["content-type"])
         self.send_response(200)
+        self.send_header("content-type", "text/html")
         self.send_header("content-length", "2")
         self.end_headers()
         self.wfile.write(b"ok")
@@ -151,3 +152,15 @@ def test_a06_a_form_has_the_boundary_by_which_it_was_read(gateway: Gateway, more
     headers = {"content-type": f"multipart/form-data; boundary=b{more}"}
     answer = gateway.request("POST", "/v1/audio/transcriptions", form, headers=headers)
     assert (answer.status, Taking.seen) == (200, ["multipart/form-data; boundary=b"])
+
+
+def test_what_a_provider_calls_a_page_is_none_of_the_gateways_own(gateway: Gateway) -> None:
+    """Its scripts would have the console's session of whoever opens a link to it."""
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    answer = gateway.request("POST", "/v1/audio/transcriptions", NAMED + END, headers=headers)
+    names = ("content-type", "x-content-type-options", "content-security-policy")
+    assert [answer.headers.get(name) for name in names] == [
+        "text/html",
+        "nosniff",
+        "default-src 'none'; sandbox",
+    ]

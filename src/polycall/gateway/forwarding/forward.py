@@ -45,6 +45,10 @@ from polycall.transport.base import (
     send,
 )
 
+_NO_PAGE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; sandbox"),
+)
 _PASSED = ("content-type", "content-disposition", "openai-processing-ms")
 _WHOLE_BYTES_MAX = BODY_BYTES_MAX
 _LIST_BYTES_MAX = 8 * 1024 * 1024  # a page of 10,000 files has three
@@ -278,12 +282,17 @@ async def read_whole(http: HTTPResponse, *, is_list: bool = False) -> bytes:
 
 
 def passed_headers(http: HTTPResponse) -> list[tuple[bytes, bytes]]:
-    """What an answer keeps of its provider's headers."""
-    return [
+    """What an answer keeps of its provider's headers.
+
+    A file that others wrote may be a page: no browser shows it as one of the gateway's own, which
+    could use the console of who looks at it.
+    """
+    kept = [
         (name.encode(), http.headers[name].encode("latin-1", "replace"))
         for name in _PASSED
         if name in http.headers
     ]
+    return [*kept, *_NO_PAGE]
 
 
 async def pass_on(http: HTTPResponse, gateway_request: GatewayRequest, watch: UsageWatch) -> None:
