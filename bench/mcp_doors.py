@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any
 
 ROUNDS = 3  # a list is read once: each round has a server of its own
+JSON = dict[str, Any]
 Answer = bytes | Callable[[bytes], bytes]
 _SIZES = {"usual": 3_900_000, "long": 7_900_000}
 _JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+_EVENT = _JSON.replace(b"application/json", b"text/event-stream")
 _TAKEN = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 _NO_STREAM = b"HTTP/1.1 405 No\r\ncontent-length: 0\r\n\r\n"
 _TOOL: dict[str, Any] = {"name": "t", "inputSchema": {"type": "object"}}
@@ -28,7 +30,7 @@ _KNOWN: dict[str, Any] = {
 }
 
 
-def _server(method: str, make: Callable[[], bytes]) -> Answer:
+def _server(method: str, make: Callable[[], bytes], frame: bytes = _JSON) -> Answer:
     """One that answers this method so, and others as a small server does."""
     made = make()
 
@@ -43,7 +45,9 @@ def _server(method: str, make: Callable[[], bytes]) -> Answer:
         result = made if body["method"] == method else json.dumps(known).encode()
         said = b'"result":' + result if known or body["method"] == method else _UNKNOWN
         whole = b"".join((head, said, b"}"))
-        return _JSON % (len(whole), whole)
+        if frame is not _JSON:
+            whole = b"data: %b\n\n" % whole
+        return frame % (len(whole), whole)
 
     return answer
 
@@ -75,18 +79,74 @@ def _results(size: int) -> dict[str, Callable[[], bytes]]:
             b'{"content":[%b]}' % _many(b'{"type":"text","text":"x"},', size // 5)
         ),
         "a structured text": lambda: inside % b'"%b"' % (b"x" * size),
+        "a text of small values beside data": lambda: (
+            b'{"content":[{"type":"text","text":"[%b1]"}],"structuredContent":{"a":1}}'
+            % (b"[]," * (size // 3))
+        ),
         "structured numbers": lambda: inside % b"[%b]" % _many(b"100001,", size // 5),
         "structured objects": lambda: inside % b"[%b]" % _many(b'{"a":1},', size // 20),
     }
 
 
-def calls() -> dict[str, Callable[[], Answer]]:
+CALL: tuple[str, JSON] = ("tools/call", {"name": "far_t", "arguments": {}})
+
+
+def _calls() -> dict[str, Callable[[], Answer]]:
     """What servers answer to a call."""
     return {
-        f"a {length} answer: {kind}": partial(_server, "tools/call", make)
+        f"a {length} answer{way}: {kind}": partial(_server, "tools/call", make, frame)
         for length, size in _SIZES.items()
+        for way, frame in (("", _JSON), (" in an event", _EVENT))
         for kind, make in _results(size).items()
     }
+
+
+def asked() -> dict[str, tuple[str, JSON, Callable[[], Answer]]]:
+    """What they answer to requests: the method, what is asked for, and the server."""
+    words, part = b"word " * 780_000, b'{"uri":"a:1","text":"x"},'
+    message = b'{"role":"user","content":{"type":"text","text":"%b"}}'
+    read, fill = ("resources/read", {"uri": "a:1"}), ("prompts/get", {"name": "p"})
+    made: dict[str, tuple[tuple[str, JSON], Callable[[], bytes]]] = {
+        "many prompts": (
+            ("prompts/list", {}),
+            lambda: b'{"prompts":[%b]}' % b",".join(b'{"name":"p%d"}' % n for n in range(2_000)),
+        ),
+        "many resources": (
+            ("resources/list", {}),
+            lambda: (
+                b'{"resources":[%b]}'
+                % b",".join(b'{"name":"r","uri":"a:%d"}' % n for n in range(9_000))
+            ),
+        ),
+        "many templates": (
+            ("resources/templates/list", {}),
+            lambda: (
+                b'{"resourceTemplates":[%b]}'
+                % b",".join(b'{"name":"r%d","uriTemplate":"a:%d"}' % (n, n) for n in range(2_000))
+            ),
+        ),
+        "a resource of many parts": (
+            read,
+            lambda: b'{"contents":[%b]}' % _many(part, 2_000 * len(part)),
+        ),
+        "a resource of too many parts": (
+            read,
+            lambda: b'{"contents":[%b]}' % _many(part, 39_000 * len(part)),
+        ),
+        "a long resource": (
+            read,
+            lambda: b'{"contents":[{"uri":"a:1","text":"%b"}]}' % words,
+        ),
+        "a long prompt": (fill, lambda: b'{"messages":[%b]}' % (message % words)),
+        "a prompt of many messages": (
+            fill,
+            lambda: b'{"messages":[%b]}' % b",".join([message % b"x"] * 2_000),
+        ),
+    }
+    others = {
+        kind: (*asked, partial(_server, asked[0], make)) for kind, (asked, make) in made.items()
+    }
+    return {**{kind: (*CALL, server) for kind, server in _calls().items()}, **others}
 
 
 def lists() -> dict[str, Callable[[], Answer]]:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bench import mcp_doors
-from bench.mcp_doors import Answer
+from bench.mcp_doors import JSON, Answer
 
 DOCUMENT_BYTES, ANSWER_BYTES, BODY_BYTES = 12_000_000, 4_000_000, 15_000_000
 LIST_BYTES = 8_000_000
@@ -177,8 +177,8 @@ def config(root: str, runtime: str = "auto") -> str:
 def _rpc(method: str, path: str, params: dict[str, Any]) -> bytes:
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": _META}}
     headers = f"mcp-protocol-version: 2026-07-28\r\nmcp-method: {method}\r\n"
-    if "name" in params:
-        headers += f"mcp-name: {params['name']}\r\n"
+    if name := params.get("name") or params.get("uri"):
+        headers += f"mcp-name: {name}\r\n"
     return _request(path, json.dumps(body).encode(), headers=headers.encode())
 
 
@@ -247,20 +247,17 @@ def _openapi_doors() -> Iterator[SideDoor]:
 
 def warming() -> SideDoor:
     """What loads the protocol's library, once for the process."""
-    return SideDoor(
-        "a usual server",
-        lambda: [_calling("far_t", {}, "/mcp/far")] * ROUNDS,
-        {"/far": mcp_doors.usual},
-    )
+    return _asking("a usual server", *mcp_doors.CALL, mcp_doors.usual)
+
+
+def _asking(name: str, method: str, params: JSON, server: Callable[[], Answer]) -> SideDoor:
+    asked = _rpc(method, "/mcp/far", params)
+    return SideDoor(f"MCP server: {name}", lambda: [asked] * ROUNDS, {"/far": server})
 
 
 def _server_doors() -> Iterator[SideDoor]:
-    for kind, server in mcp_doors.calls().items():
-        yield SideDoor(
-            f"MCP server: {kind}",
-            lambda: [_calling("far_t", {}, "/mcp/far")] * ROUNDS,
-            {"/far": server},
-        )
+    for kind, (method, params, server) in mcp_doors.asked().items():
+        yield _asking(kind, method, params, server)
     for (kind, server), names in zip(mcp_doors.lists().items(), mcp_doors.names(), strict=True):
         path = f"/{names[0].partition('-')[0]}"
         yield SideDoor(f"MCP server lists {kind}", partial(_listing, names), {path: server})

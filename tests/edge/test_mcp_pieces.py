@@ -30,6 +30,7 @@ from polycall.mcp.pieces import APART, has_more_values, read_in_pieces
 from polycall.tools.validate import LightChecker, SchemaChecker
 
 MANY = 501
+HEAVY: JSON = {"x": [{"a": 1}] * 1_500}
 TAG = "\U000e0041"
 TOOLS = [{"name": f"t{n}", "inputSchema": {"type": "object"}} for n in range(MANY)]
 LISTS: dict[str, tuple[str, list[Any]]] = {
@@ -144,6 +145,7 @@ async def test_a_result_with_a_wrong_part_is_invalid(
 async def test_a_call_has_its_content_and_data(monkeypatch: pytest.MonkeyPatch) -> None:
     data = {"rows": [{"a": n} for n in range(MANY)]}
     answer = {"content": [{"type": "text", "text": "x", "more": 1}], "structuredContent": data}
+    answer["_meta"] = HEAVY  # which is for clients of the server's own
     found = pieces.taken(await answered("tools/call", answer, monkeypatch))
     assert found == CallResult([TextBlock(text="x")], data)
 
@@ -203,9 +205,6 @@ class Sent:
         self.messages.append(message.message)
 
 
-HEAVY: JSON = {"x": [{"a": 1}] * 1_500}
-
-
 async def test_a20_messages_of_many_values_are_not_read(caplog: pytest.LogCaptureFixture) -> None:
     sent = Sent()
     watch = OpenRequests(sent)
@@ -228,7 +227,7 @@ async def test_a20_messages_of_many_values_are_not_read(caplog: pytest.LogCaptur
         assert (message.message.id, message.message.error.code) == (8, types.PARSE_ERROR)
 
 
-@pytest.mark.parametrize("name", sorted(APART))
+@pytest.mark.parametrize("name", [*sorted(APART), "_meta"])
 @pytest.mark.parametrize("is_task", [False, True])
 async def test_what_is_read_in_pieces_may_have_many_values(name: str, *, is_task: bool) -> None:
     result: JSON = {name: HEAVY["x"]}

@@ -106,7 +106,7 @@ def _is_heavy(message: types.JSONRPCMessage) -> bool:
 
 def _rest(result: JSON) -> JSON:
     """A result but for what is read apart; that of a task has a call's in it."""
-    rest = {key: value for key, value in result.items() if key not in APART}
+    rest = {key: value for key, value in result.items() if key not in APART and key != "_meta"}
     if isinstance(rest.get("result"), dict):
         rest["result"] = _rest(rest["result"])
     return rest

@@ -97,6 +97,8 @@ class _Apart:
 
     def rest_of(self, method: str, answer: JSON) -> JSON:
         """What the library reads."""
+        if has_more_values(answer.get("_meta"), REST_VALUES_MAX):  # for a server's own clients
+            answer = {key: value for key, value in answer.items() if key != "_meta"}
         name = _LISTS.get(method, "")
         if isinstance(answer.get(name), list):
             self._method, self._items = method, answer[name]

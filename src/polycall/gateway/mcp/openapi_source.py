@@ -14,7 +14,7 @@ from polycall.errors import ToolDefinitionError
 from polycall.gateway.mcp.pins import StorePins
 from polycall.ir import JSON
 from polycall.mcp import Notice
-from polycall.mcp.comparing import Comparison
+from polycall.mcp.comparing import Comparison, tell_new
 from polycall.tool_server import OpenAPITools, load_document
 from polycall.tools import Toolset
 from polycall.tools.toolset import AnyTool
@@ -61,9 +61,7 @@ class OpenAPISource:
         """Look at the operations again, beside what is pinned now."""
         wires = await asyncio.to_thread(self.definitions)
         notices = await self._comparison.notices("tool", wires, wires)
-        for notice in notices:
-            if notice not in self.notices:
-                logger.warning("%s", notice)
+        tell_new(notices, self.notices)
         self.notices = notices
         held = {notice.tool for notice in notices if notice.withheld}
         self.toolset = await asyncio.to_thread(self._offered, held)  # thousands take a while
