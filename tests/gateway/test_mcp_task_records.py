@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import pytest
 from mcp.shared.exceptions import MCPError
-from mcp_types import CallToolResult, TextContent
 
 from polycall.errors import RateLimitError, StoreError
 from polycall.gateway.accounts.keys import Owner
@@ -20,6 +19,7 @@ from polycall.gateway.mcp.tasks import Tasks
 from polycall.gateway.mcp.updates import Updates
 from polycall.gateway.processes import silence
 from polycall.gateway.store import Store
+from polycall.ir import JSON
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
 from polycall.mcp.tasks import ServerTask
 
@@ -80,8 +80,8 @@ async def until(tasks: Tasks, name: str, status: str, question: str = "") -> Tas
             await asyncio.sleep(0.01)
 
 
-def said(text: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(text=text)])
+def said(text: str) -> JSON:
+    return {"content": [{"type": "text", "text": text}], "isError": False}
 
 
 async def test_an_answer_is_given_to_the_question_that_was_answered_alone() -> None:
@@ -91,7 +91,7 @@ async def test_an_answer_is_given_to_the_question_that_was_answered_alone() -> N
     schema: dict[str, Any] = {"type": "object", "properties": {}}
     withdrawn = asyncio.Event()
 
-    async def work(running: Running[Any]) -> CallToolResult:
+    async def work(running: Running[Any]) -> JSON:
         first = asyncio.ensure_future(running.ask(Elicitation("t", "delete A?", schema=schema)))
         await withdrawn.wait()
         first.cancel()
@@ -122,7 +122,7 @@ async def test_an_answer_is_given_to_the_question_that_was_answered_alone() -> N
 async def test_half_a_letter_in_an_answer_is_refused_and_breaks_nothing(half: Any) -> None:
     tasks = tasks_on(Values())
 
-    async def work(running: Running[Any]) -> CallToolResult:
+    async def work(running: Running[Any]) -> JSON:
         answer = await running.ask(Elicitation("t", "half \ud83d?", schema={"type": "object"}))
         return said(answer.action)
 
@@ -139,7 +139,7 @@ async def test_half_a_letter_in_an_answer_is_refused_and_breaks_nothing(half: An
 async def test_tasks_that_begin_at_once_are_counted() -> None:
     tasks = tasks_on(Values())
 
-    async def work(running: Running[Any]) -> CallToolResult:
+    async def work(running: Running[Any]) -> JSON:
         await asyncio.sleep(30)
         return said("never")
 
@@ -195,7 +195,7 @@ async def test_s16_no_part_of_a_tasks_record_is_large(part: str) -> None:
     large = "x" * 1_000_000
     answers: list[ElicitationAnswer] = []
 
-    async def work(running: Running[Any]) -> CallToolResult:
+    async def work(running: Running[Any]) -> JSON:
         if part in ("question", "answer"):
             words = large if part == "question" else "sure?"
             schema: dict[str, Any] = {"type": "object", "properties": {}}
@@ -226,7 +226,7 @@ async def test_a_process_does_not_take_over_a_task_that_it_works_on(
     tasks = tasks_on(values)
     go_on = asyncio.Event()
 
-    async def work(running: Running[Any]) -> CallToolResult:
+    async def work(running: Running[Any]) -> JSON:
         await go_on.wait()
         return said("done")
 
@@ -250,7 +250,7 @@ async def test_a_record_has_from_the_start_what_another_process_needs(seen: str)
     values = Values()
     tasks = tasks_on(values)
 
-    async def work(_running: Running[Any]) -> CallToolResult:
+    async def work(_running: Running[Any]) -> JSON:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -280,7 +280,7 @@ async def test_a_task_of_a_process_that_is_gone_is_taken_up_without_being_asked_
     tasks, others = tasks_on(values), [tasks_on(values) for _ in range(2)]
     resumed: list[str] = []
 
-    async def work(_running: Running[Any]) -> CallToolResult:
+    async def work(_running: Running[Any]) -> JSON:
         return said("done")
 
     def resume(record: TaskRecord) -> Running[Any]:
@@ -314,7 +314,7 @@ async def test_a_cancelled_task_is_ended_by_its_process_or_in_its_place_once(
     own, others = tasks_on(values), [tasks_on(values) for _ in range(2)]
     left: list[str] = []
 
-    async def work(_running: Running[Any]) -> CallToolResult:
+    async def work(_running: Running[Any]) -> JSON:
         await asyncio.Event().wait()
         raise AssertionError
 

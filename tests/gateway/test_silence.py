@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from mcp_types import CallToolResult
 
 from polycall._support import jsontext
 from polycall.errors import StoreError
@@ -109,7 +108,7 @@ async def test_a_call_that_goes_on_is_not_ended_by_another_process(
     tasks, others = tasks_on(values), Tasks(cast("Store", there), "other")
     go_on, ends = asyncio.Event(), [""]
 
-    async def work(_running: Running[Any]) -> CallToolResult:
+    async def work(_running: Running[Any]) -> dict[str, Any]:
         try:
             await go_on.wait()
         except asyncio.CancelledError:

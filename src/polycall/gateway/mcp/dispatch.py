@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import time
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("polycall.mcp")
 
 PATH = "/mcp"
+_SERVICE = "polycall.gateway.mcp.service"
 _LOOK_S = 4.0
 _CLOCKS_S = 30.0  # by which those of replicas may differ
 _PAGE = 100
@@ -93,14 +95,21 @@ class McpDispatch:
                 "this gateway has no MCP servers; its operator adds them: [mcp.NAME]",
                 code="unknown_url",
             )
+        await self._loaded()
         await self.opened().endpoint.serve(gateway_request, scope)
+
+    async def _loaded(self) -> None:
+        """Load what serves the protocol, away from the loop: it takes about half a second."""
+        if self._service is None:
+            with contextlib.suppress(ModuleNotFoundError):  # `opened` says what is missing
+                await asyncio.to_thread(importlib.import_module, _SERVICE)
 
     def opened(self) -> McpService:
         """What serves the protocol."""
         assert self._config is not None, "it was configured before it served"
         if self._service is None:
             try:
-                made = importlib.import_module("polycall.gateway.mcp.service")
+                made = importlib.import_module(_SERVICE)
             except ModuleNotFoundError as error:
                 raise InvalidRequestError(str(error), status=501) from None
             self._service = made.McpService(self._config, **self._parts)
@@ -119,6 +128,7 @@ class McpDispatch:
                     f"there is no MCP server {name[:100]!r}; there are: {shown}",
                     path="polycall-mcp",
                 )
+        await self._loaded()
         return await self.opened().model_tools(owner, names, gateway_request)
 
     async def look(self) -> None:
