@@ -13,7 +13,7 @@ from tests.mcp.evil_http import Evil, Way
 WORDS = {
     "body-id-other": "the answer has another id than its request",
     "body-notification": "the answer has another id than its request",
-    "ends-overflow": "ended during",
+    "ends-overflow": "did not finish within 2 s",
     "schema-in-doubling": "there is no tool",
     "schema-out-doubling": "there is no tool",
     "schema-out-regex": "does not fit its output schema",
@@ -25,7 +25,9 @@ WORDS = {
 
 
 def table(name: str, evil: Evil, way: str) -> str:
-    return f'[mcp.{name}]\nurl = "{evil.url(way)}"\nconnect_s = 60\n'
+    deadline_s = 2 if way == "ends-overflow" else 300
+    address = f'url = "{evil.url(way)}"'
+    return f"[mcp.{name}]\n{address}\nconnect_s = 60\ndeadline_s = {deadline_s}\n"
 
 
 async def test_each_way_ends_in_words_and_the_others_are_served(tmp_path: Path) -> None:

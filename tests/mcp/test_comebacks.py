@@ -1,20 +1,26 @@
-"""A server may end its own stream without end; a request's, a bounded number of times."""
+"""A server may end its streams without end; each is read on where it ended."""
 
 from __future__ import annotations
 
 import asyncio
-from itertools import count
+from collections.abc import Iterator
+from itertools import chain, count
 from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
 import httpx2
 import pytest
+from mcp import MCPError
 from mcp.client.streamable_http import StreamableHTTPTransport
 from mcp.shared.message import SessionMessage
+from mcp_types import CONNECTION_CLOSED, JSONRPCRequest
 
-from polycall.mcp import comebacks
+from polycall.errors import ToolServerError
+from polycall.mcp import HttpServer, comebacks
 from polycall.mcp.comebacks import Comebacks
+from polycall.mcp.connection import Connection
+from polycall.mcp.http_transport import StreamEndedError, http_transport
 
 URL = "http://server/mcp"
 
@@ -57,14 +63,76 @@ async def test_the_servers_own_stream_is_opened_again_without_end() -> None:
     assert opened == ["", *map(str, range(1, 700))]
 
 
-async def test_a_requests_stream_is_resumed_a_bounded_number_of_times() -> None:
-    head = {"accept": "text/event-stream", "last-event-id": "7"}
-    waiting = Comebacks()
+RESULT = '{"jsonrpc":"2.0","id":1,"result":{}}'
 
-    async def resume(times: int) -> None:
-        for _ in range(times):
-            await waiting.wait(httpx2.Request("GET", URL, headers=head))
 
-    await asyncio.create_task(resume(300))
-    with pytest.raises(httpx2.ReadError, match="ended more than 300 times"):
-        await asyncio.create_task(resume(301))
+async def read_on(answers: Iterator[httpx2.Response]) -> tuple[list[str], Any]:
+    """From which places a request's stream was read on, and what came of the request."""
+    opened: list[str] = []
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        opened.append(request.headers.get("last-event-id", ""))
+        return next(answers)
+
+    hooks = {"request": [Comebacks().wait]}
+    mock = httpx2.MockTransport(answer)
+    asked = JSONRPCRequest(jsonrpc="2.0", id=1, method="tools/call")
+    async with (
+        httpx2.AsyncClient(transport=mock, event_hooks=hooks) as http,
+        http_transport(URL, http) as (reading, writing),
+        asyncio.timeout(60),
+    ):
+        await writing.send(SessionMessage(asked))
+        found = await reading.receive()
+    assert isinstance(found, SessionMessage)
+    return opened, found.message
+
+
+def events(text: str) -> httpx2.Response:
+    return httpx2.Response(200, headers={"content-type": "text/event-stream"}, text=text)
+
+
+async def test_a_requests_stream_is_read_on_as_often_as_it_ends() -> None:
+    """The protocol's library goes deeper with each: some three hundred are all that it can."""
+    ended = (events(f"id: {number}\nretry: 0\ndata:\n\n") for number in range(2_500))
+    opened, found = await read_on(chain(ended, [events(f"data: {RESULT}\n\n")]))
+    assert opened == ["", *map(str, range(2_500))]
+    assert found.result == {}
+
+
+async def test_a_stream_that_cannot_be_read_on_ends_its_request_in_words() -> None:
+    """From the place of the last event: what was read is not read again."""
+    refused = (httpx2.Response(status) for status in (500, 404, 200))
+    streams = chain([events("id: 7\nretry: 0\ndata:\n\n")], refused)
+    opened, found = await read_on(streams)
+    assert opened == ["", "7", "7", "7"]
+    words = "its stream ended without an answer, and cannot be read on: SSEError: "
+    assert found.error.message.startswith(words)
+    streams = chain(
+        [events("id: 7\nretry: 0\ndata:\n\n"), httpx2.Response(503)],
+        [events("id: 8\ndata:\n\n"), httpx2.Response(503), httpx2.Response(503)],
+        [events(f"data: {RESULT}\n\n")],
+    )
+    opened, found = await read_on(streams)
+    assert (opened, found.result) == (["", "7", "7", "8", "8", "8"], {})
+
+
+async def test_an_answer_that_breaks_off_leaves_those_of_others() -> None:
+    """Calls of many keys share a server: each one's answer has a stream of its own."""
+    connection = Connection(HttpServer("s", url=URL), lambda: asyncio.sleep(0))
+    asked = connection._asked  # pyright: ignore[reportPrivateUsage]
+    is_done = asyncio.Event()
+
+    async def broken() -> None:
+        raise MCPError(CONNECTION_CLOSED, "SSE stream ended without a response")
+
+    other = asyncio.create_task(asked(is_done.wait(), "b"))
+    await asyncio.sleep(0)
+    words = r"ended during a; it may have done its work \(SSE stream ended without a response\)"
+    with pytest.raises(StreamEndedError, match=words):
+        await asked(broken(), "a")
+    is_done.set()
+    assert await other is True
+    with pytest.raises(ToolServerError, match=words) as alone:
+        await asked(broken(), "a")
+    assert not isinstance(alone.value, StreamEndedError)

@@ -19,7 +19,7 @@ from tests.mcp.support import call
 _WORDS = {
     "refused": r"refused 'act': ",
     "invalid": r"gave an invalid answer to 'act': ",
-    "broken": r"ended during 'act'; it may have done its work$",
+    "broken": r"ended during 'act'; it may have done its work( \(.*\))?$",
     "late": r"did not finish within \S+ s; it may have done its work$",
     "forgotten": r"knows the session no more|does not know the task",
     "unfit": r"the arguments do not fit",
@@ -79,11 +79,11 @@ ENDS: dict[Callable[[], Iterator[Way]], dict[str, str]] = {
     evil_ways.streams: {
         "refused": "stream-data-event event-garbage event-null event-batch event-no-event",
         "invalid": "stream-answers event-others-first",
-        "broken": "stream-line stream-data stream-fields ends-plain ends-negative ends-overflow "
-        "ends-odd-id event-kind progress-digits",
+        "broken": "stream-line stream-data stream-fields ends-plain ends-odd-id event-kind "
+        "progress-digits",
         "late": "stream-comments stream-blank stream-ids stream-returns "
         "stream-nothing stream-listed stream-updated stream-logged ends-id ends-at-once ends-late "
-        "ends-digits ends-long-id",
+        "ends-digits ends-long-id ends-negative ends-overflow",
     },
     evil_turns.questions: {"refused": "asks-id-half asks-schema-deep"},
     evil_turns.rounds: {

@@ -2,9 +2,9 @@
 
 servers.py     which servers there are, and where: by hand, or from an `mcpServers` file
 connection.py  one connection to one server, owned by a task; process.py a server's program
-http_transport.py  the way to one over HTTP; messages.py one message, read once
+http_transport.py  the way to one over HTTP, whose streams are read on; messages.py one message
 pieces.py      long answers, read in pieces; blocks.py the parts of a result
-answer_body.py  what a server answers over HTTP, bounded; comebacks.py how often its streams end
+answer_body.py  what a server answers over HTTP, bounded; comebacks.py how soon streams come back
 outputs.py     what its tools promise of their results
 toolset.py     a server's tools as a toolset; several.py several servers at once (`connect`)
 cooldown.py    pauses before a server that fails is started anew

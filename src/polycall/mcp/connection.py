@@ -33,7 +33,7 @@ from polycall.mcp.asking import Elicit, Sample, ServerQuestions
 from polycall.mcp.blocks import CallResult
 from polycall.mcp.comebacks import Comebacks
 from polycall.mcp.guard import guarded
-from polycall.mcp.http_transport import http_transport
+from polycall.mcp.http_transport import StreamEndedError, http_transport
 from polycall.mcp.listing import all_pages
 from polycall.mcp.logs import LogSink, reaches
 from polycall.mcp.open_requests import bounded
@@ -65,6 +65,7 @@ _REFRESH_PAUSE_S = 0.1
 _REFRESH_PAUSE_S_MAX = 10.0
 _LEVEL_WITHIN_S = 5.0
 _CLOSE_S = 5.0
+_CONNECTION_LOST = "Connection closed"
 _SESSION_LOST = ("Session terminated", "Server returned an error response")
 # What the protocol's library raises where a server or the way to it is at fault.
 _FAILURES = (
@@ -108,7 +109,7 @@ class Connection:
         self._broken = ""  # by what
         self._outputs = Outputs()
         self._program: Program | None = None
-        self._status = 0
+        self._status, self._under_way = 0, 0
         self._is_session_gone = False
         self._is_refused = False  # a request, as malformed
 
@@ -267,6 +268,7 @@ class Connection:
     async def _asked(self, asking: Awaitable[T], what: str) -> T:
         """The answer; the errors of the library as ours."""
         self._status, self._is_refused = 0, False
+        self._under_way += 1
         try:
             return await asking
         except MCPError as error:
@@ -275,8 +277,12 @@ class Connection:
                 raise self._failure("knows the session no more", SessionLostError) from None
             if error.code != types.CONNECTION_CLOSED:
                 raise self._failure(f"refused {what}: {truncated(error.message)}") from None
+            why = "" if error.message == _CONNECTION_LOST else f" ({truncated(error.message)})"
+            told = f"ended during {what}; it may have done its work{why}"
+            if why and self._under_way > 1:  # others' answers have streams of their own
+                raise self._failure(told, StreamEndedError) from None
             await self.close()  # a program's last words come with its end
-            raise self._end(f"ended during {what}; it may have done its work") from None
+            raise self._end(told) from None
         except TaskForgottenError as error:
             raise self._failure(
                 f"does not know the task of {what} any more ({error}); the call may have done its "
@@ -288,6 +294,8 @@ class Connection:
             raise self._failure(
                 f"gave an invalid answer to {what}: {truncated(str(error))}"
             ) from None
+        finally:
+            self._under_way -= 1
 
     async def _own(self) -> None:
         try:

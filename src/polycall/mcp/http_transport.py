@@ -5,6 +5,7 @@ The library also writes each event out for a log, whether anybody keeps that or 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx2
 import mcp_types as types
-from mcp.client.streamable_http import StreamableHTTPTransport, StreamWriter
+from mcp.client.streamable_http import RequestContext, StreamableHTTPTransport, StreamWriter
 from mcp.shared._context_streams import create_context_streams
+from mcp.shared._httpx_utils import sse_within_origin
 from mcp.shared.message import SessionMessage
 
+from polycall.errors import ToolServerError
 from polycall.mcp.answer_body import ANSWER_BYTES_MAX
 from polycall.mcp.messages import read_message
 
@@ -23,8 +26,22 @@ if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
 
 
+_FAILURES_MAX = 3  # in a row
+_PAUSE_MS = 1_000  # where the server says nothing of it
+_PAUSE_MS_MAX = 600_000
+
+
+class StreamEndedError(ToolServerError):
+    """A server's answer to one request broke off; others go on."""
+
+
 class HttpTransport(StreamableHTTPTransport):
-    """The library's, whose messages are read once."""
+    """The library's, whose messages are read once, and requests' streams on for as long as need be.
+
+    A server may end a request's stream and have it asked for again, as often as it likes, while a
+    call takes hours.  The library goes one call deeper with each time, and reads again what it had
+    read; here it is a loop, at the pace of `comebacks.py`.
+    """
 
     async def _handle_json_response(
         self,
@@ -66,6 +83,46 @@ class HttpTransport(StreamableHTTPTransport):
         if sse.id and resumption_callback is not None:
             await resumption_callback(sse.id)
         return is_answer
+
+    async def _handle_reconnection(
+        self,
+        ctx: RequestContext,
+        last_event_id: str,
+        retry_interval_ms: int | None = None,
+        attempt: int = 0,
+    ) -> None:
+        """Read on where the stream ended, until the answer is there."""
+        asked = ctx.session_message.message
+        assert isinstance(asked, types.JSONRPCRequest)
+        heard = None if ctx.metadata is None else ctx.metadata.on_resumption_token_update
+        why = ""
+        while attempt < _FAILURES_MAX:
+            pause_ms = _PAUSE_MS if retry_interval_ms is None else retry_interval_ms
+            await asyncio.sleep(min(pause_ms, _PAUSE_MS_MAX) / 1000)
+            headers = {**self._prepare_headers(), "last-event-id": last_event_id}
+            try:
+                async with sse_within_origin(
+                    ctx.client, self.url, headers=headers, max_event_size=self.max_sse_event_size
+                ) as events:
+                    events.response.raise_for_status()
+                    async for event in events:
+                        last_event_id = event.id or last_event_id
+                        if event.retry is not None:
+                            retry_interval_ms = event.retry
+                        if await self._handle_sse_event(
+                            event, ctx.read_stream_writer, asked.id, heard
+                        ):
+                            await events.response.aclose()
+                            return
+                attempt = 0
+            except (httpx2.HTTPError, httpx2.SSEError) as error:
+                attempt += 1
+                why = f"{type(error).__name__}: {error}"
+        await self._resolve_abandoned_request(
+            ctx.read_stream_writer,
+            asked.id,
+            f"its stream ended without an answer, and cannot be read on: {why}",
+        )
 
 
 def _unreadable(request_id: types.RequestId, error: Exception) -> types.JSONRPCError:

@@ -23,6 +23,7 @@ from polycall.mcp.comparing import Changed, Comparison, tell_new
 from polycall.mcp.connection import Connection, Kind, SessionLostError
 from polycall.mcp.content import definition_of, result_of
 from polycall.mcp.cooldown import Cooldown
+from polycall.mcp.http_transport import StreamEndedError
 from polycall.mcp.logs import LogSink
 from polycall.mcp.others import OtherOffers
 from polycall.mcp.pieces import TOO_LARGE, weight_of
@@ -469,7 +470,8 @@ def _is_gone(error: ToolServerError, connection: Connection | None) -> bool:
     """Whether the connection failed, and not what was asked on it."""
     if isinstance(error, TaskForgottenError):
         return False
-    return isinstance(error, SessionLostError) or connection is None or not connection.is_open
+    is_ended = isinstance(error, SessionLostError | StreamEndedError)
+    return is_ended or connection is None or not connection.is_open
 
 
 def _is_name(name: str) -> bool:
