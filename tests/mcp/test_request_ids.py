@@ -193,7 +193,7 @@ async def test_an_id_stays_open_when_its_client_leaves() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b'{"id":1}', b'{"id":1.5,"method":"x"}', b'{"method":"x"}', b"[" * 10**5],
+    [b"", b"{", b"{}", b'{"id":1}', b'{"id":1.5,"result":{}}', b'{"method":"x"}', b'{"a":' * 10**5],
 )
 async def test_what_is_no_request_is_passed_on_as_it_came(body: bytes) -> None:
     pieces = [body[:1], body[1:]]
@@ -319,3 +319,53 @@ async def test_long_bodies_are_guarded_where_the_library_takes_them(size: int) -
     body = json.dumps(request(7, "ping", said="x" * size)).encode()
     await leave(app, b"s", body)
     assert await post(app, b"s", body) == [400]
+
+
+BATCH = '[{"jsonrpc":"2.0","id":1,"method":"ping"}]'
+
+
+@pytest.mark.parametrize("session", [{}, {b"mcp-session-id": b"s"}])
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (BATCH, "a batch of messages is not taken"),
+        (f" \n{BATCH}", "a batch of messages is not taken"),
+        ("[]", "a batch of messages is not taken"),
+        ('{"jsonrpc":"2.0","id":null,"method":"ping"}', "the id of a request is a text"),
+        ('{"jsonrpc":"2.0","id":1.5,"method":"ping"}', "the id of a request is a text"),
+        ('{"jsonrpc":"2.0","method":"ping","id":true}', "the id of a request is a text"),
+        ('{"jsonrpc":"2.0","method":"ping","id":[1]}', "the id of a request is a text"),
+        ('{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"x"}}', ""),
+        ('{"jsonrpc":"2.0","method":"notifications/x"}', ""),
+        ('{"jsonrpc":"2.0","id":"","method":"ping"}', ""),
+        ('{"jsonrpc":"2.0","id":36893488147419103232,"method":"ping"}', ""),
+        ("{", ""),
+    ],
+)
+async def test_what_would_be_left_without_an_answer_is_refused(
+    session: dict[bytes, bytes], body: str, words: str
+) -> None:
+    """The library takes a request with such an id for a notification, and nobody hears of it."""
+    served: list[bytes] = []
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        served.append((await receive())["body"])
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body.encode()}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "headers": list(session.items())}
+    await RequestIds().guarded(app)(scope, receive, send)
+    if not words:
+        assert (served, sent) == ([body.encode()], [])
+        return
+    assert served == []
+    assert sent[0]["status"] == 400
+    told = json.loads(sent[1]["body"])
+    assert told["id"] is None
+    assert told["error"]["code"] == -32600
+    assert told["error"]["message"].startswith(words)

@@ -60,11 +60,8 @@ T = TypeVar("T")
 Kind = Literal["tools", "prompts", "resources"]
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_LISTEN_AGAIN_S = 1.0
-_REFRESH_PAUSE_S = 0.1
-_REFRESH_PAUSE_S_MAX = 10.0
-_LEVEL_WITHIN_S = 5.0
-_CLOSE_S = 5.0
+_REFRESH_PAUSE_S, _REFRESH_PAUSE_S_MAX = 0.1, 10.0
+_LISTEN_AGAIN_S, _LEVEL_WITHIN_S, _CLOSE_S = 1.0, 5.0, 5.0
 _CONNECTION_LOST = "Connection closed"
 _SESSION_LOST = ("Session terminated", "Server returned an error response")
 # What the protocol's library raises where a server or the way to it is at fault.
@@ -305,7 +302,7 @@ class Connection:
                         await group.start(self._listen, client)
                     group.start_soon(self._refresh)
                     self._client = client
-                    read_in_pieces(client.session)
+                    read_in_pieces(client.session, self._server.name)
                     setattr(client.session, "validate_tool_result", self._outputs.check)  # noqa: B010
                     if not self._ready.done():
                         self._ready.set_result(None)

@@ -136,6 +136,23 @@ def wire_result(result: CallResult) -> JSON:
     return {**wire, "resultType": "complete"}
 
 
+def older_tool(tool: types.Tool) -> types.Tool:
+    """A definition for clients of the revisions before the newest: results are objects there."""
+    if tool.output_schema is None or has_object(tool.output_schema):
+        return tool
+    return tool.model_copy(update={"output_schema": None})
+
+
+def older_result(wire: JSON) -> JSON:
+    """A result for the same: data that is no object is text."""
+    data = wire.get("structuredContent")
+    if data is None or isinstance(data, dict):
+        return wire
+    text = {"type": "text", "text": whole(jsontext.encode(data))}
+    rest = {key: value for key, value in wire.items() if key != "structuredContent"}
+    return {**rest, "content": wire.get("content") or [text]}
+
+
 def whole(text: str) -> str:
     """The text as UTF-8 can hold it: half characters, as cut text has them, are replaced."""
     if text.isascii():

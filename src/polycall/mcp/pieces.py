@@ -8,6 +8,7 @@ rest, and put back piece by piece.  What is not, has few values in every message
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import ContextVar
@@ -22,6 +23,9 @@ from pydantic import BaseModel
 from polycall._support import jsontext
 from polycall.ir import JSON
 from polycall.mcp.blocks import Block, CallResult, read_blocks
+from polycall.tools.problems import truncated
+
+logger = logging.getLogger("polycall.mcp")
 
 REST_VALUES_MAX = 2_000  # of a message, but for what is read apart
 DEFINITION_BYTES_MAX = 64 * 1024
@@ -31,6 +35,8 @@ TOO_LARGE = (
     "values"
 )
 _AT_ONCE, _VALUES_AT_ONCE = 50, 4_000
+_TOLD_MAX = 200  # of what is left out, in one process
+_told: set[tuple[str, str]] = set()
 _TASKS = "2025-11-25"  # the library's revision of sessions that agreed on none yet
 
 # The list of each answer that may be long, by what was asked; its field has a name of Python's.
@@ -110,12 +116,12 @@ class _Apart:
         self._rest = answer
         return answer
 
-    async def put_back(self, session: ClientSession, result: BaseModel) -> None:
+    async def put_back(self, session: ClientSession, result: BaseModel, server: str) -> None:
         """Complete what the library read."""
         if isinstance(result, types.CallToolResult):
             await self.complete(result)
         elif self._items:
-            await self._read_items(session, result)
+            await self._read_items(session, result, server)
 
     async def complete(self, result: types.CallToolResult) -> None:
         """Complete a call's result; the library looks no further at its content."""
@@ -123,14 +129,15 @@ class _Apart:
         if self._data is not None:
             result.structured_content = self._data
 
-    async def _read_items(self, session: ClientSession, result: BaseModel) -> None:
+    async def _read_items(self, session: ClientSession, result: BaseModel, server: str) -> None:
         method, version = self._method, session.protocol_version or _TASKS
         name = _LISTS[method]
         foreign = library._later_revision_fields(method, version)  # pyright: ignore[reportPrivateUsage]
         rest = {key: value for key, value in self._rest.items() if key not in foreign}
         field = "resource_templates" if name == "resourceTemplates" else name
         found: list[BaseModel] = getattr(result, field)
-        for some in _pieces(self._items, of_definitions=method.endswith("/list")):
+
+        def made_of(some: list[Any]) -> list[BaseModel]:
             piece = {**rest, name: some}
             with suppress(KeyError):  # a method that this revision does not have
                 methods.validate_server_result(method, version, piece)
@@ -138,8 +145,31 @@ class _Apart:
             if isinstance(made, types.ListToolsResult):
                 absorbing = ClientSession._absorb_tool_listing  # pyright: ignore[reportPrivateUsage]
                 made = absorbing(session, made, complete=False)
-            found += getattr(made, field)
+            return getattr(made, field)
+
+        is_list = method.endswith("/list")
+        for some in _pieces(self._items, of_definitions=is_list):
+            try:
+                found += made_of(some)
+            except ValueError:
+                if not is_list:
+                    raise
+                for each in some:  # one that is not of the protocol takes no other with it
+                    try:
+                        found += made_of([each])
+                    except ValueError as error:
+                        _tell(server, method, each, error)
             await asyncio.sleep(0)
+
+
+def _tell(server: str, method: str, item: Any, error: ValueError) -> None:
+    named = cast("JSON", item).get("name") if isinstance(item, dict) else item
+    words = truncated(f"{method}, {str(named)[:200]!r}: {error}")
+    if len(_told) < _TOLD_MAX and (server, words) not in _told:
+        _told.add((server, words))
+        logger.warning(
+            "MCP server %r: left out, since it is not of the protocol: %s", server, words
+        )
 
 
 def _pieces(items: list[Any], *, of_definitions: bool) -> Iterator[list[Any]]:
@@ -171,7 +201,7 @@ def _large(definition: JSON) -> JSON:
 _apart: ContextVar[_Apart | None] = ContextVar("polycall_mcp_apart", default=None)
 
 
-def read_in_pieces(session: ClientSession) -> None:
+def read_in_pieces(session: ClientSession, server: str) -> None:
     """Have all answers to this session's requests read so."""
     sending = session._dispatcher.send_raw_request  # pyright: ignore[reportPrivateUsage]
     asking = session.send_request
@@ -188,7 +218,7 @@ def read_in_pieces(session: ClientSession) -> None:
             result = await asking(*asked, **options)
         finally:
             _apart.reset(token)
-        await apart.put_back(session, result)
+        await apart.put_back(session, result, server)
         return result
 
     def absorbed(result: types.ListToolsResult, *, complete: bool) -> types.ListToolsResult:

@@ -37,6 +37,13 @@ class _Envelope(msgspec.Struct):
     method: str
 
 
+class _Sent(msgspec.Struct):
+    """What a message has of these, whatever that is."""
+
+    id: msgspec.Raw = msgspec.Raw()
+    method: msgspec.Raw = msgspec.Raw()
+
+
 class RequestIds:
     """Those of all sessions over HTTP, in as few bytes each however long a client makes them.
 
@@ -55,15 +62,16 @@ class RequestIds:
 
         async def served(scope: Any, receive: Receive, send: Send) -> None:
             session = _session(scope)
-            if not session:  # a request on its own, or the first of a session
-                await app(scope, receive, send)
-            elif scope["method"] == "DELETE":
+            if session and scope["method"] == "DELETE":
                 await app(scope, receive, self._ending(session, send))
-            elif scope["method"] == "POST":
+            elif scope["type"] == "http" and scope["method"] == "POST":
                 received = await _received(receive, self._body_bytes_max)
+                if mistake := _mistake(received):
+                    await _refuse(_error(None, mistake), send)
+                    return
                 request_id = _request_id(received)
                 again = _again(received, receive)
-                if request_id is None:
+                if request_id is None or not session:
                     await app(scope, again, send)
                 else:
                     await self._serve(session, request_id, partial(app, scope, again), send)
@@ -81,7 +89,7 @@ class RequestIds:
     ) -> None:
         key = (session, _digest(repr(coerce_request_id(request_id)).encode()))
         if key in self._open:
-            await _refuse(request_id, send)
+            await _refuse(refusal(request_id), send)
             return
         self._open[key] = None
         while len(self._open) > _OPEN_MAX:
@@ -157,7 +165,12 @@ def guarded_streams(reading: Any, writing: Any) -> tuple[WatchedReading, Watched
 
 def refusal(request_id: types.RequestId) -> types.JSONRPCError:
     """What a request under an open id is answered."""
-    message = "a request with this id has no answer yet; nothing was run; use an id once"
+    return _error(
+        request_id, "a request with this id has no answer yet; nothing was run; use an id once"
+    )
+
+
+def _error(request_id: types.RequestId | None, message: str) -> types.JSONRPCError:
     error = types.ErrorData(code=types.INVALID_REQUEST, message=message)
     return types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
 
@@ -195,17 +208,41 @@ def _again(received: deque[Received], receive: Receive) -> Receive:
 
 def _request_id(received: deque[Received]) -> types.RequestId | None:
     """The id of a request; `None` for what is none, which the library answers."""
-    if received[-1].get("more_body", False):
-        return None
     try:
-        body = b"".join(each.get("body", b"") for each in received)
-        return msgspec.json.decode(body, type=_Envelope).id
+        return msgspec.json.decode(_body(received), type=_Envelope).id
     except (msgspec.DecodeError, RecursionError):
         return None
 
 
-async def _refuse(request_id: types.RequestId, send: Send) -> None:
-    body = jsontext.encode_bytes(refusal(request_id).model_dump(exclude_none=True))
+def _mistake(received: deque[Received]) -> str:
+    """What the library would take for a notification, or refuse in words that help nobody."""
+    body = _body(received)
+    if body.lstrip()[:1] == b"[":
+        return (
+            "a batch of messages is not taken, in no revision; nothing was run; send each message "
+            "in a request of its own"
+        )
+    try:
+        sent = msgspec.json.decode(body, type=_Sent)
+    except (msgspec.DecodeError, RecursionError):
+        return ""  # the library says what is wrong
+    try:
+        if bytes(sent.id) and bytes(sent.method):
+            msgspec.json.decode(sent.id, type=int | str)
+    except msgspec.DecodeError:
+        return "the id of a request is a text or a whole number; nothing was run"
+    return ""
+
+
+def _body(received: deque[Received]) -> bytes:
+    """The body; nothing of one that is too long, which the library refuses."""
+    if received[-1].get("more_body", False):
+        return b""
+    return b"".join(each.get("body", b"") for each in received)
+
+
+async def _refuse(error: types.JSONRPCError, send: Send) -> None:
+    body = jsontext.encode_bytes({"id": None, **error.model_dump(exclude_none=True)})
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),

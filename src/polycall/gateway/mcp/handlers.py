@@ -54,7 +54,7 @@ from polycall.gateway.store import Store
 from polycall.ir import JSON, Text, ToolResult
 from polycall.mcp.asking import Elicitation, ElicitationAnswer
 from polycall.mcp.connection import Kind
-from polycall.mcp.content import whole
+from polycall.mcp.content import older_result, older_tool, whole
 from polycall.tool_server.code_mode import run_schema, search_schema
 from polycall.tools.validate import SchemaChecker
 
@@ -145,6 +145,8 @@ class Handlers:
             list(opened.values()), params, lambda each: each.name, lambda each: each.size_bytes
         )
         wires = await asyncio.to_thread(lambda: [each.wire for each in page])
+        if not is_modern(context.session):
+            wires = list(map(older_tool, wires))
         return types.ListToolsResult(tools=wires, next_cursor=cursor)
 
     async def list_resources(
@@ -305,7 +307,7 @@ class Handlers:
                     raise
                 return created(record)
             elif not isinstance(found, Elicitation):
-                return sent_apart(found)
+                return sent_apart(found if is_modern(context.session) else older_result(found))
             elif not can_be_asked(context.session):
                 running.answer(ElicitationAnswer("decline"))
             elif is_modern(context.session):

@@ -96,6 +96,8 @@ class Offers:
         _check_parts(found.messages, member, "prompt")
         wire = await asyncio.to_thread(_wire, found, "messages", member, "prompt")
         await _spoken(member).others.checked_text(own, found, arguments or {})
+        for message in wire["messages"]:
+            _link(message["content"], _uri(member, asked, ""))
         return wire
 
     async def complete(
@@ -251,6 +253,14 @@ def _wire(found: BaseModel, name: str, member: Member, what: str) -> JSON:
                 f"([mcp.{member.name}] result_bytes_max is {most:,})"
             )
     return {**rest, name: made}
+
+
+def _link(block: JSON, start: str) -> None:
+    """Have an address lead to this server's resources, whatever it names."""
+    place = block["resource"] if block["type"] == "resource" else block
+    uri: str = place.get("uri", "")
+    if uri and not uri.startswith(("https://", "http://")):
+        place["uri"] = start + uri
 
 
 def _clean_json(each: BaseModel, member: Member) -> JSON:

@@ -27,6 +27,7 @@ from polycall.gateway.mcp.task_records import TaskRecord
 from polycall.gateway.mcp.tasks import POLL_MS, Leave, Tasks
 from polycall.ir import JSON
 from polycall.mcp.asking import Elicitation
+from polycall.mcp.content import older_result
 from polycall.mcp.tasks import EXTENSION, TASKS_REVISION, UpdateTaskParams
 
 Context = ServerRequestContext[Any, Any]
@@ -136,7 +137,7 @@ class TaskRequests:
             if record.status == "cancelled":
                 raise MCPError(types.INVALID_PARAMS, f"the task was cancelled: {record.message}")
             if record.status == "completed":
-                result = await self._tasks.result(owner, record)
+                result = older_result(await self._tasks.result(owner, record))
                 meta = {**result.get("_meta", {}), _RELATED: {"taskId": record.id}}
                 return {**result, "_meta": meta}
             if record.question is not None and record.question_name != asked:
