@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
+import mcp_types as types
 import msgspec
 import pytest
 
-from polycall.errors import StoreError
+from polycall.config import McpServer
+from polycall.errors import StoreError, ToolError
+from polycall.gateway.mcp.offers import Offers
 from polycall.gateway.mcp.pins import StorePins
 from polycall.gateway.store import Store
-from polycall.mcp.pins import KINDS, Pin, What, place_of
+from polycall.mcp.comparing import Comparison
+from polycall.mcp.others import OtherOffers
+from polycall.mcp.pins import KINDS, Pin, What, pin_of, place_of
 
 FIRST: dict[str, Pin] = {"x": {"hash": "first"}}
 
@@ -75,3 +81,38 @@ async def test_a_slow_read_does_not_forget_what_was_pinned_meanwhile(what: What)
     assert pins.load(place) == FIRST
     assert await pins.flush("a")
     assert msgspec.json.decode(values.kept_values[f"pins:{place}"]) == FIRST
+
+
+async def test_a_prompt_is_used_only_when_it_is_clear_whose_pins_hold() -> None:
+    """Two replicas meet a server at once, and one cannot write its pins: the other's hold."""
+    values = Values()
+    pins = StorePins(cast("Store", values))
+    prompt = types.Prompt(name="p", description="as this replica saw it")
+
+    async def ask(*_: object) -> types.ListPromptsResult:
+        return types.ListPromptsResult(prompts=[prompt])
+
+    comparison = Comparison("a", pins, "refuse", is_pinned=True, inspects=False)
+    others = OtherOffers(comparison, cast("Any", ask))
+    settings = McpServer(url="https://h")
+    spoken = SimpleNamespace(others=others)
+    member = cast("Any", SimpleNamespace(name="a", mcp=spoken, settings=settings, secrets=[]))
+    offers = Offers(cast("Any", SimpleNamespace(pins=pins)))
+    asked = cast("Any", SimpleNamespace(owner=SimpleNamespace(id="key")))
+
+    async def check() -> None:
+        await offers._check(member, asked, "prompt", "p")  # pyright: ignore[reportPrivateUsage]
+
+    await pins.fetch("a")
+    values.is_away = True
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            await check()
+    values.is_away = False
+    pinned = {"p": pin_of({"name": "p", "description": "as another one saw it"}, "prompt")}
+    values.kept_values[f"pins:{place_of('a', 'prompt')}"] = msgspec.json.encode(pinned)
+    with pytest.raises(ToolError, match="its definition is not the pinned one"):
+        await check()
+    prompt.description = "as another one saw it"
+    others.forget("prompt")
+    await check()

@@ -167,7 +167,10 @@ class Member:
             if self.mcp is not None and is_other:
                 self.mcp.others.forget("prompt", "template")
             await self.source.refresh()
-            await self._hub.pins.flush(self.name)
+            if not await self._hub.pins.flush(self.name):  # another replica pinned meanwhile
+                if self.mcp is not None:
+                    self.mcp.others.forget("prompt", "template")
+                await self.source.refresh()
         except PolycallError as error:
             logger.warning("MCP server %r: %s", self.name, clean(str(error), self.secrets))
 

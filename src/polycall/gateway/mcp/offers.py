@@ -148,7 +148,8 @@ class Offers:
         def held() -> Notice | None:
             return others.held(what, own)
 
-        if not others.is_listed(what) or held() is not None:
+        is_open = self._hub.pins.is_unwritten(member.name, what)
+        if is_open or not others.is_listed(what) or held() is not None:
             await (self._prompts if what == "prompt" else self._templates)(member, asked)
         if (notice := held()) is not None:
             raise ToolError(clean(str(notice), member.secrets))

@@ -67,6 +67,10 @@ class StorePins:
                     is_ours = False
         return is_ours
 
+    def is_unwritten(self, server: str, what: What) -> bool:
+        """Whether pins of the first meeting are not in the store yet, where others may be."""
+        return place_of(server, what) in self._changed
+
     async def take(self, server: str, what: What, pins: Mapping[str, Pin]) -> None:
         """Pin these by a person's word, in the place of others."""
         server = place_of(server, what)
