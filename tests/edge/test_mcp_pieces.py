@@ -68,7 +68,7 @@ async def answered(method: str, answer: JSON, monkeypatch: pytest.MonkeyPatch) -
             return json.loads(json.dumps(answer))
 
         monkeypatch.setattr(session._dispatcher, "send_raw_request", send)
-        read_in_pieces(session)
+        read_in_pieces(session, "s")
         session.validate_tool_result = _fits
         try:
             name, *arguments = ASKED[method]
@@ -124,12 +124,21 @@ async def test_a20_others_run_while_a_long_answer_is_read(
 
 
 @pytest.mark.parametrize("method", LISTS)
-async def test_a_list_with_a_wrong_item_is_invalid(
-    method: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_wrong_item_is_left_out_of_a_list_of_definitions_and_spoils_any_other(
+    method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Of thousands that are wrong, what somebody reads is told."""
+    monkeypatch.setattr("polycall.mcp.pieces._told", set[tuple[str, str]]())
     name, items = LISTS[method]
-    with pytest.raises(ValueError, match="validation error"):
-        await answered(method, {name: [*items, 7]}, monkeypatch)
+    if not method.endswith("/list"):
+        with pytest.raises(ValueError, match="validation error"):
+            await answered(method, {name: [*items, 7]}, monkeypatch)
+        return
+    wrong = [{"name": f"wrong{number}", "title": 7} for number in range(300)]
+    whole = await answered(method, {name: items}, monkeypatch)
+    assert await answered(method, {name: [7, *wrong, *items]}, monkeypatch) == whole
+    assert len(caplog.records) == 200
+    assert "left out, since it is not of the protocol" in caplog.text
 
 
 @pytest.mark.parametrize(

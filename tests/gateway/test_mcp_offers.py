@@ -49,8 +49,11 @@ def offers_of(ask: Any, bounds: ListBounds = BOUNDS) -> tuple[Offers, McpRequest
     async def flush(_server: str) -> bool:
         return True
 
+    def is_unwritten(_server: str, _what: str) -> bool:
+        return False
+
     class TheHub:
-        pins = SimpleNamespace(flush=flush)
+        pins = SimpleNamespace(flush=flush, is_unwritten=is_unwritten)
         on_updated = None
 
         async def ready(self, names: list[str]) -> list[Any]:

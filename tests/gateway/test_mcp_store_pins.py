@@ -16,6 +16,7 @@ from polycall.gateway.mcp.offers import Offers
 from polycall.gateway.mcp.pins import StorePins
 from polycall.gateway.store import Store
 from polycall.mcp.comparing import Comparison
+from polycall.mcp.listing import ListBounds
 from polycall.mcp.others import OtherOffers
 from polycall.mcp.pins import KINDS, Pin, What, pin_of, place_of
 
@@ -93,7 +94,7 @@ async def test_a_prompt_is_used_only_when_it_is_clear_whose_pins_hold() -> None:
         return types.ListPromptsResult(prompts=[prompt])
 
     comparison = Comparison("a", pins, "refuse", is_pinned=True, inspects=False)
-    others = OtherOffers(comparison, cast("Any", ask))
+    others = OtherOffers(comparison, cast("Any", ask), ListBounds())
     settings = McpServer(url="https://h")
     spoken = SimpleNamespace(others=others)
     member = cast("Any", SimpleNamespace(name="a", mcp=spoken, settings=settings, secrets=[]))

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -228,7 +229,7 @@ TOOL = '{"name": "t", "inputSchema": {"type": "object"}}'
 BROKEN = '{"name": "broken", "inputSchema": {"type": "object", "properties": {"a": {"type": 3}}}}'
 
 
-def program(text: str, **options: float) -> StdioServer:
+def program(text: str, **options: Any) -> StdioServer:
     return StdioServer("odd", command=[sys.executable, "-c", text], **options)
 
 
@@ -276,7 +277,7 @@ async def test_names_and_commands_are_checked() -> None:
         lambda: StdioServer("a", command="x y"),
         lambda: HttpServer("a", url="ftp://x"),
         lambda: HttpServer("a", url="http://x", ask_for="writing"),
-        lambda: McpToolset(HttpServer("a", url="http://x"), changed="approve"),
+        lambda: McpToolset(HttpServer("a", url="http://x"), changed=cast("Any", "approve")),
     ):
         with pytest.raises(RequestError):
             make()

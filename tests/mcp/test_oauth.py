@@ -115,6 +115,26 @@ async def test_revoked_tokens_lead_to_the_page_again(guarded: Guarded, tmp_path:
         assert list(tools.tools) == ["guarded_refreshed", "guarded_token"]
 
 
+async def test_a_sign_in_that_fails_in_a_session_fails_its_call_alone(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    """In words, and as often as it is needed; the connection lasts until somebody signed in."""
+    guarded.mood.write_text("")
+    tokens = TokenFile(tmp_path / "tokens.json")
+    async with connect(HttpServer("guarded", url=guarded.url, oauth=guarded.oauth(tokens))):
+        pass
+    server = HttpServer("guarded", url=guarded.url, oauth=OAuth(tokens=tokens))
+    async with connect(server) as tools:
+        before = await said(tools, "guarded_refreshed")
+        guarded.mood.write_text("revoked")
+        for _ in range(2):
+            text = await said(tools, "guarded_refreshed")
+            assert text.startswith("MCP server 'guarded' refused 'refreshed': 127.0.0.1:")
+            assert "wants a person to sign in" in text
+        guarded.mood.write_text("")
+        assert await said(tools, "guarded_refreshed") == before
+
+
 async def test_a_token_for_another_resource_is_refused(guarded: Guarded, tmp_path: Path) -> None:
     guarded.mood.write_text("wrong")
     tokens = TokenFile(tmp_path / "tokens.json")

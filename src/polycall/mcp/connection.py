@@ -314,8 +314,8 @@ class Connection:
             if not self._ready.done():
                 self._ready.set_exception(self._end(f"cannot be reached: {told}"))
             elif not self._closing.is_set():
-                self._broken = told
                 logger.warning("MCP server %r: the connection broke: %s", self._server.name, told)
+            self._broken = told
         finally:
             self._client = None
             if not self._ready.done():

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
 
 
+_FIRST = ("initialize", "server/discover")
 _FAILURES_MAX = 3  # in a row
 _PAUSE_MS = 1_000  # where the server says nothing of it
 _PAUSE_MS_MAX = 600_000
@@ -40,8 +41,20 @@ class HttpTransport(StreamableHTTPTransport):
 
     A server may end a request's stream and have it asked for again, as often as it likes, while a
     call takes hours.  The library goes one call deeper with each time, and reads again what it had
-    read; here it is a loop, at the pace of `comebacks.py`.
+    read; here it is a loop, at the pace of `comebacks.py`.  Where a sign-in fails, the request that
+    needed it fails, and no other.
     """
+
+    async def _handle_post_request(self, ctx: RequestContext) -> None:
+        try:
+            await super()._handle_post_request(ctx)
+        except ToolServerError as error:
+            asked = ctx.session_message.message
+            if not isinstance(asked, types.JSONRPCRequest) or asked.method in _FIRST:
+                raise  # there is no connection yet
+            await self._resolve_abandoned_request(
+                ctx.read_stream_writer, asked.id, str(error), code=types.INVALID_REQUEST
+            )
 
     async def _handle_json_response(
         self,
