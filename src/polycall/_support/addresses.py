@@ -77,7 +77,7 @@ def is_never_dialled(address: str) -> bool:
     is_loopback = found == ipaddress.IPv6Address(1)
     if inner is not None and not is_loopback and _is_in(inner, _NEVER):
         return True
-    return _is_in(found, _NEVER)
+    return _is_in(found, _NEVER) or any(_is_in(each, _NEVER) for each in _by_prefix(found))
 
 
 def _parsed(address: str) -> Address | None:
@@ -100,6 +100,18 @@ def _embedded(address: Address) -> ipaddress.IPv4Address | None:
     if is_isatap or address in _LOCAL_NAT64 or _is_in(address, _EMBEDDING):
         return ipaddress.IPv4Address(number & _LAST_32)
     return None
+
+
+def _by_prefix(address: Address) -> list[ipaddress.IPv4Address]:
+    """What an address of a network's own NAT64 may lead to: prefixes have 48, 56 or 64 bits, too.
+
+    RFC 6052 leaves bits 64 to 71 out.  What would begin with 0 is no such reading.
+    """
+    if address not in _LOCAL_NAT64:
+        return []
+    octets = address.packed
+    readings = (octets[6:8] + octets[9:11], octets[7:8] + octets[9:12], octets[9:13])
+    return [ipaddress.IPv4Address(each) for each in readings if each[0]]
 
 
 def _is_in(address: Address, networks: tuple[Network, ...]) -> bool:
