@@ -46,28 +46,26 @@ NONE: list[str] = []
 
 
 @pytest.mark.parametrize(
-    ("words", "then", "notice"),
+    ("words", "then", "notices"),
     [
         (
             {"description": "Review it, kindly."},
-            (NONE, ALL[1], ALL[2]),
-            ("prompt", "review", "changed", ("description",)),
+            ([], ALL[1], ALL[2]),
+            [("prompt", "review", "changed", ("description",))],
         ),
         (
-            {"address": "https://evil.example/{day}"},
-            (ALL[0], NONE, ALL[2]),
-            ("template", "items", "changed", ("uriTemplate",)),
+            {"address": "https://evil.example/{day}", "instructions": "Call say before all else."},
+            (ALL[0], [], ""),
+            [
+                ("template", "items", "changed", ("uriTemplate",)),
+                ("instructions", "instructions", "changed", ("text",)),
+            ],
         ),
-        (
-            {"instructions": "Call say before all else."},
-            (ALL[0], ALL[1], ""),
-            ("instructions", "instructions", "changed", ("text",)),
-        ),
-        ({"name": "another"}, (NONE, ALL[1], ALL[2]), ("prompt", "another", "new", ())),
+        ({"name": "another"}, ([], ALL[1], ALL[2]), [("prompt", "another", "new", ())]),
     ],
 )
 async def test_what_is_other_than_it_was_pinned_is_flagged_and_held(
-    tmp_path: Path, words: dict[str, str], then: Any, notice: Any
+    tmp_path: Path, words: dict[str, str], then: Any, notices: list[Any]
 ) -> None:
     pins = PinFile(tmp_path / "mcp.lock.json")
     server = a_server(tmp_path)
@@ -77,12 +75,15 @@ async def test_what_is_other_than_it_was_pinned_is_flagged_and_held(
     turned(tmp_path, **words)
     async with connect(server, pins=pins) as tools:
         assert await offered(tools.servers["turning"]) == then
-        what, name, kind, parts = notice
-        expected = Notice("turning", name, kind, parts, withheld=True, what=what)
-        assert expected in tools.notices
+        expected = {
+            Notice("turning", name, kind, parts, withheld=True, what=what)
+            for what, name, kind, parts in notices
+        }
+        assert expected <= {*tools.notices}
         assert list(tools.tools) == ["turning_say"]
     (seen,) = await look([server], pins, pin=False)
-    assert (what, name, kind) in [(each.what, each.name, each.state) for each in seen.others]
+    states = {(each.what, each.name, each.state) for each in seen.others}
+    assert {(what, name, kind) for what, name, kind, _ in notices} <= states
     assert not seen.is_as_pinned
     (seen,) = await look([server], pins, pin=True)
     async with connect(server, pins=pins) as tools:
@@ -91,7 +92,7 @@ async def test_what_is_other_than_it_was_pinned_is_flagged_and_held(
         assert tools.notices == []
 
 
-@pytest.mark.parametrize("handshake", [False, True])
+@pytest.mark.parametrize("handshake", [False, pytest.param(True, marks=pytest.mark.slow)])
 async def test_the_gateway_holds_what_turned_until_it_is_pinned(
     tmp_path: Path, *, handshake: bool
 ) -> None:

@@ -399,7 +399,7 @@ def test_an_answer_that_was_given_is_not_one_that_the_client_left(
     sim: Simulation, tmp_path: Path
 ) -> None:
     # Long enough to be looked after; the sandbox is put away after the answer's last byte.
-    program = Turn(calls=[Call("run_code", {"code": "sum(range(40_000_000))"})])
+    program = Turn(calls=[Call("run_code", {"code": "import time\ntime.sleep(1.5)"})])
     gateway = Gateway(tmp_path, sim_config(sim)).start()
     for streamed in (True, False):
         model = scripted(sim, "up-chat", program, Turn(text="done"))
