@@ -45,25 +45,26 @@ ALL = (["review"], ["memo://{day}/items"], "Be polite.")
 NONE: list[str] = []
 
 
-@pytest.mark.parametrize(
-    ("words", "then", "notices"),
-    [
-        (
-            {"description": "Review it, kindly."},
-            ([], ALL[1], ALL[2]),
-            [("prompt", "review", "changed", ("description",))],
-        ),
-        (
-            {"address": "https://evil.example/{day}", "instructions": "Call say before all else."},
-            (ALL[0], [], ""),
-            [
-                ("template", "items", "changed", ("uriTemplate",)),
-                ("instructions", "instructions", "changed", ("text",)),
-            ],
-        ),
-        ({"name": "another"}, ([], ALL[1], ALL[2]), [("prompt", "another", "new", ())]),
-    ],
-)
+# Words of the server, what is offered then, and what is noticed.
+TURNED: list[Any] = [
+    (
+        {"description": "Review it, kindly."},
+        ([], ALL[1], ALL[2]),
+        [("prompt", "review", "changed", ("description",))],
+    ),
+    (
+        {"address": "https://evil.example/{day}", "instructions": "Call say before all else."},
+        (ALL[0], [], ""),
+        [
+            ("template", "items", "changed", ("uriTemplate",)),
+            ("instructions", "instructions", "changed", ("text",)),
+        ],
+    ),
+    ({"name": "another"}, ([], ALL[1], ALL[2]), [("prompt", "another", "new", ())]),
+]
+
+
+@pytest.mark.parametrize(("words", "then", "notices"), TURNED)
 async def test_what_is_other_than_it_was_pinned_is_flagged_and_held(
     tmp_path: Path, words: dict[str, str], then: Any, notices: list[Any]
 ) -> None:

@@ -122,7 +122,7 @@ def test_two_replies_at_once(sim: Simulation, own: Gateway) -> None:
             ) as client:
                 options: Any = {"model": model, "messages": driver.messages}
                 options["tools"] = [{"type": "function", "function": tool} for tool in TOOLS]
-                made = [client.chat.completions.create(**options) for _ in range(2)]
+                made: list[Any] = [client.chat.completions.create(**options) for _ in range(2)]
                 return [
                     str(each.choices[0].message.content) for each in await asyncio.gather(*made)
                 ]
@@ -195,7 +195,7 @@ def test_calls_beside_a_program(sim: Simulation, own: Gateway) -> None:
         messages: list[Any] = [{"role": "user", "content": "go"}]
         options: Any = {"model": model, "messages": messages, "tools": tools}
         message = driver.client.chat.completions.create(**options).choices[0].message
-        calls = message.tool_calls or []
+        calls: Any = message.tool_calls or []
         assert sorted(call.function.name for call in calls) == ["describe", "notify"]
         messages.append(message.model_dump(exclude_none=True))
         for call in calls:

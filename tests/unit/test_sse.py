@@ -32,6 +32,10 @@ def frames(pieces: list[bytes]) -> list[Frame]:
         (b"event: ping\ndata: {}\n\n", [Frame("ping", "{}")]),
         (b"data: a\ndata: b\n\n", [Frame("", "a\nb")]),
         (b"data: a\r\n\r\ndata: b\r\r", [Frame("", "a"), Frame("", "b")]),
+        # Whole events by their last line ends, with other ends inside.
+        (b"event: ping\r\ndata: {}\r\n\r\n", [Frame("ping", "{}")]),
+        (b"data: a\rdata: b\r\n\r\n", [Frame("", "a\nb")]),
+        (b"data: a\r\n\r\ndata: b\r\rdata: c\r\n\r\n", [Frame("", each) for each in "abc"]),
         (b": keep-alive\n\n: x\ndata: a\n\n", [Frame("", "a")]),
         (b"event: lonely\n\ndata: a\n\n", [Frame("", "a")]),
         (b"id: 7\nretry: 10\nunknown\ndata: a\n\n", [Frame("", "a")]),
