@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import urllib.request
+from urllib.parse import unquote, urlsplit
 
 from polycall.errors import ConfigError
 
 _HOSTS_MAX = 1_000  # that are remembered: clients may name some
+
+
+def proxy_secrets() -> list[str]:
+    """The passwords of the environment's proxies, as they are written there and sent to them."""
+    found: list[str] = []
+    for address in urllib.request.getproxies().values():
+        try:
+            parts = urlsplit(address if "://" in address else f"//{address}")
+        except ValueError:
+            continue  # it is no address, and nothing is sent there
+        if parts.password:
+            user, password = unquote(parts.username or ""), unquote(parts.password)
+            pair = f"{user}:{password}".encode()
+            found += [parts.password, password, base64.b64encode(pair).decode()]
+    return found
 
 
 class Proxies:

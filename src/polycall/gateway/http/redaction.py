@@ -22,6 +22,7 @@ from polycall.transport.base import (
     push_to,
     taken_whole,
 )
+from polycall.transport.proxies import proxy_secrets
 
 _CARRIERS = ("authorization", "key", "token", "secret", "cookie", "password", "credential")
 _PUBLIC_PARAMETERS = frozenset({"alt", "api-version"})
@@ -32,11 +33,14 @@ class RedactingTransport:
 
     def __init__(self, inner: Transport) -> None:
         self._inner = inner
+        # A proxy may repeat what it was sent, just as a provider may.
+        given = [secret.encode() for secret in proxy_secrets()]
+        self._of_proxies = tuple(each for each in given if len(each) >= SECRET_LENGTH_MIN)
 
     async def open(self, request: HTTPRequest, deadlines: Deadlines) -> HTTPResponse:
         """Send and wait for the headers."""
         http = await self._inner.open(request, deadlines)
-        secrets = secrets_of(request)
+        secrets = (*secrets_of(request), *self._of_proxies)
         return _RedactedResponse(http, Redactor(secrets)) if secrets else http
 
     async def close(self) -> None:

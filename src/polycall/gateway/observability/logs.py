@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from polycall.config import Config
+from polycall.transport.proxies import proxy_secrets
 
 # Whatever looks like a credential goes, wherever it stands: keys of the vendors' forms, headers,
 # queries, and the gateway's own sealed tokens.
@@ -79,6 +80,7 @@ def start_logging(config: Config) -> None:
     hide([config.store.secret, *(urlsplit(address).password or "" for address in addresses)])
     hide([] if config.admin.openid is None else [config.admin.openid.client_secret])
     hide({} if config.traces is None else config.traces.headers.values())
+    hide(proxy_secrets())
     variables = {name for row in config.providers.values() for name in row.key_variables}
     hide(os.environ.get(name, "") for name in variables)
     handler = logging.StreamHandler(sys.stderr)
