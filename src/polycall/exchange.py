@@ -318,7 +318,7 @@ async def _read_response(exchange: Exchange, http: HTTPResponse, run: Run | None
         raise
     if response.finish_reason != "error":
         return response
-    detail = f"it ended with {response.raw_finish_reason!r}, which is not a normal end"
+    detail = f"it ended with {response.raw_finish_reason[:80]!r}, which is not a normal end"
     return replace(
         response, warnings=[*response.warnings, Warning("adjusted", "finish_reason", detail)]
     )

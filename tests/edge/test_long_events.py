@@ -14,11 +14,13 @@ from msgspec.structs import replace
 
 from polycall._support.http_exchange import HttpExchange
 from polycall._support.piece_buffer import PieceBuffer
+from polycall.errors import PolycallError
 from polycall.fold import fold
 from polycall.gateway.passthrough.mended_stream import MendedObserver
 from polycall.gateway.passthrough.stream import Observer
 from polycall.ir import Response
 from polycall.providers.dialects import DIALECTS
+from polycall.translation.failures import empty_end
 
 SIZE = 4_000_000
 LONG = "x" * SIZE
@@ -149,3 +151,25 @@ def test_a17_a_long_piece_of_an_answer_is_not_copied_to_be_sent(size: int, *, mo
     sent = b"".join(connection.sent)
     end = b"" if more else b"0\r\n\r\n"
     assert sent.partition(b"\r\n\r\n")[2] == b"%x\r\n%b\r\n%b" % (size, data, end)
+
+
+@pytest.mark.parametrize("letter", ["x", "X", "긴"])
+@pytest.mark.parametrize("content", ["hi", None])
+def test_s16_a_reason_that_is_a_long_text_is_not_copied(letter: str, content: str | None) -> None:
+    reason = letter * SIZE
+    message = {"role": "assistant", "content": content}
+    body = {"id": "a", "choices": [{"index": 0, "message": message, "finish_reason": reason}]}
+    said: list[str] = []
+
+    def read() -> None:
+        try:
+            answer = DIALECTS["openai-chat"].parse_response(body)
+            said.append(answer.raw_finish_reason[:9])
+            if not answer.message.parts:
+                raise empty_end(answer.raw_finish_reason)
+        except PolycallError as error:
+            said.append(str(error)[:40])
+
+    assert peak(read) < 500_000
+    ended = ["the answer is empty and ended with 'XXXX".replace("X", letter)] * (content is None)
+    assert said == [letter * 9, *ended]

@@ -79,20 +79,24 @@ _NO_MODEL = re.compile(
 
 def failed_end(*words: str) -> errors.UpstreamError | None:
     """The error that the words of an end mean, such as `network_error`; `None` for an answer."""
-    for word in words:
-        if word.lower() in _SERVER_FAILED:
-            return errors.ServerError(
-                f"the provider ended the answer with {word!r}", code=word.lower()
-            )
+    for word in map(short_word, words):
+        if word in _SERVER_FAILED:
+            return errors.ServerError(f"the provider ended the answer with {word!r}", code=word)
     return None
+
+
+def short_word(word: str) -> str:
+    """A wire's word in small letters, to be looked up and shown: of a long text its beginning."""
+    return word[:_NAME_LENGTH_MAX].lower()
 
 
 def empty_end(word: str) -> errors.UpstreamError:
     """The error of an answer that ended in one and holds nothing; `word` is the wire's."""
-    if word.lower() in _MODEL_FAILED:
-        detail = f"the model wrote nothing usable: its answer ended with {word!r}"
-        return errors.ModelOutputError(detail, code=word.lower())
-    return errors.ServerError(f"the answer is empty and ended with {word!r}", code=word.lower())
+    shown, code = word[:_NAME_LENGTH_MAX], short_word(word)
+    if code in _MODEL_FAILED:
+        detail = f"the model wrote nothing usable: its answer ended with {shown!r}"
+        return errors.ModelOutputError(detail, code=code)
+    return errors.ServerError(f"the answer is empty and ended with {shown!r}", code=code)
 
 
 def check_named(answer_id: str, model: str) -> None:

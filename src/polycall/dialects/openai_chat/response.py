@@ -19,6 +19,7 @@ from polycall.dialects.openai_chat.names import NAME, REASONING_FIELDS, WORDS, o
 from polycall.dialects.openai_chat.usage import parse_usage, render_usage
 from polycall.ir import JSON
 from polycall.translation.calls import UniqueIds
+from polycall.translation.failures import short_word
 from polycall.translation.growing import joined
 from polycall.translation.quirks import Quirks
 from polycall.translation.tool_list_cache import once
@@ -51,7 +52,7 @@ def finish_reason(raw: Any, *, has_calls: bool, has_refusal: bool) -> ir.FinishR
 
     OpenAI ends a refusal as it ends any answer: the refusal itself says what it is.
     """
-    word = raw.lower() if isinstance(raw, str) else ""
+    word = short_word(raw) if isinstance(raw, str) else ""
     reason = ir.unified_finish(_FINISH.get(word, "error"), has_calls=has_calls)
     return "refusal" if reason == "stop" and has_refusal else reason
 

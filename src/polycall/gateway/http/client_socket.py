@@ -206,7 +206,7 @@ class _Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._later or self._splitter.long or len(data) > _TURN_BYTES:
             self._later.append(data)
-            self._pause_reading_for_buffer()  # and whoever takes frames does not have more read
+            self._pause_reading_for_buffer()  # taking frames has no more read
             if len(self._later) == 1:
                 self._go_on()
             return
