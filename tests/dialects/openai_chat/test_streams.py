@@ -457,6 +457,16 @@ def test_a_null_error_is_none() -> None:
     assert answer(chunk({"content": "x"}, "stop", error=None)).text == "x"
 
 
+def test_events_of_another_dialect_are_named_by_their_fields() -> None:
+    raw = b'data: {"type": "message_start", "message": {}}\n\ndata: {"type": "ping"}\n\n'
+    with pytest.raises(TruncatedError) as caught:
+        answer(raw)
+    assert str(caught.value) == (
+        "the stream ended before an answer began: an event has message, type and no choices, "
+        "so the server may speak another dialect than 'openai-chat'"
+    )
+
+
 def test_one_body_instead_of_a_stream() -> None:
     body = body_of(
         {
