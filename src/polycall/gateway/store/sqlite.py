@@ -47,7 +47,7 @@ _WORDS = {
 # A long look at all rows ends here, and nobody's answer waits for it.
 _ASIDE_S = 10.0
 _ASIDE_STEPS = 10_000  # of SQLite's machine between two looks at the clock
-_AT_ONCE = (64, 16, 4, 1)  # rows of one statement: few forms of it are prepared
+_AT_ONCE = (64, 32, 16, 8, 4, 2, 1)  # rows of one statement: few forms of it are prepared
 
 
 class _Job(NamedTuple):
@@ -240,12 +240,15 @@ def _write_batch(connection: sqlite3.Connection, jobs: list[_Job]) -> list[Any]:
     """Results in one transaction; a job that fails takes none of the others with it."""
     try:
         connection.execute("BEGIN IMMEDIATE")
-        results = [_in_savepoint(connection, job.operation) for job in jobs]
+        if len(jobs) == 1:
+            results = [_run(connection, jobs[0].operation)]
+        else:
+            results = [_in_savepoint(connection, job.operation) for job in jobs]
         connection.execute("COMMIT")
-    except sqlite3.Error as error:
+    except Exception as error:  # noqa: BLE001 - the callers get it; the thread has to live on
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        return [_failure(error)] * len(jobs)
+        return [_told(error)] * len(jobs)
     return results
 
 
@@ -255,7 +258,7 @@ def _in_savepoint(connection: sqlite3.Connection, operation: Operation[Any]) -> 
         result = _run(connection, operation)
     except Exception as error:  # noqa: BLE001 - the caller gets it; the thread has to live on
         connection.execute("ROLLBACK TO job")
-        result = _failure(error) if isinstance(error, sqlite3.Error) else error
+        result = _told(error)
     connection.execute("RELEASE job")
     return result
 
@@ -310,6 +313,10 @@ def _settle(jobs: list[_Job], results: list[Any]) -> None:
             done.set_exception(result)
         else:
             done.set_result(result)
+
+
+def _told(error: Exception) -> Exception:
+    return _failure(error) if isinstance(error, sqlite3.Error) else error
 
 
 def _failure(error: sqlite3.Error) -> StoreError:
