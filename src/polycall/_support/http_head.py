@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 import httptools
 
+from polycall._support.memo import Memo
+
 Headers = list[tuple[bytes, bytes]]
 
 NOT_HTTP = "this is not HTTP/1.1; look at the request line, the headers and how the body is framed"
@@ -18,6 +20,7 @@ _SINGLE = frozenset(
     {b"host", b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key", b"content-encoding"}
 )
 _HOST = re.compile(rb"(?:[\w.~%!$&'()*+,;=-]*|\[[0-9A-Za-z:.]+\])(?::\d*)?", re.ASCII)
+_HOST_BYTES = 255  # of one that is remembered
 _VERSIONS = ("1.1", "1.0")
 # What asks for another protocol.  Where there is none, a server may go on as if nobody had asked;
 # Java's own client asks for HTTP/2 with every first request, and sends its body along.
@@ -50,7 +53,7 @@ def check_head(
     if host is None:
         if version == "1.1":
             raise RefusedRequest(400, "the header 'host' is missing, which HTTP/1.1 asks for")
-    elif _HOST.fullmatch(host) is None:
+    elif not (_is_host[host] if len(host) <= _HOST_BYTES else _matches(host)):
         raise RefusedRequest(400, "the header 'host' is not a host; write NAME:PORT")
     if b"transfer-encoding" in names:
         for value in _values(headers, b"transfer-encoding"):
@@ -63,6 +66,13 @@ def check_head(
             shown = value[:60].decode("latin-1")
             raise RefusedRequest(417, f"{shown!r} cannot be expected here; only 100-continue")
     return names, True
+
+
+def _matches(host: bytes) -> bool:
+    return _HOST.fullmatch(host) is not None
+
+
+_is_host = Memo(_matches, 256)  # clients say the same one in each request
 
 
 def _check_once(headers: Headers) -> None:
