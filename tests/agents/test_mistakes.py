@@ -182,6 +182,22 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: Sessions(":memory:").open(""),
         "a session needs an id: the conversation's, not empty text",
     ),
+    "a session's id of half a character": (
+        lambda: Sessions(":memory:").open("a\ud83d"),
+        "a session's id has half a character, which UTF-8 cannot hold: 'a\\ud83d'",
+    ),
+    "a session's user with a zero": (
+        lambda: Sessions(":memory:").open("a", user="x\0"),
+        "user has at most 300 characters, and none that are zero",
+    ),
+    "a session's id that is long": (
+        lambda: Sessions(":memory:").open("x" * 301),
+        "a session's id has at most 300 characters, and none that are zero",
+    ),
+    "a user of half a character": (
+        lambda: ask(user="\ud83d"),
+        "user has half a character, which UTF-8 cannot hold: '\\ud83d'",
+    ),
     "a tree of a list": (
         lambda: ToolTree([hours]),  # type: ignore[arg-type]
         "a tree is made of namespaces and what is in them, such as ToolTree({'mail': [send]}), "

@@ -21,7 +21,8 @@ from ..servers import postgres
 
 
 def durable(url: str, *agents: Agent[Any, Any], **options: Any) -> Durable:
-    return Durable(url, agents=agents, poll_s=0.02, **{"lease_s": 5.0, **options})
+    settings: dict[str, Any] = {"lease_s": 5.0, "poll_s": 0.02, **options}
+    return Durable(url, agents=agents, **settings)
 
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
@@ -116,12 +117,23 @@ async def test_what_could_not_be_read_again_is_not_written(sqlite: str) -> None:
                 ({"run_id": 5}, "run_id is a str, not 5"),
                 ({"run_id": "x" * 301}, "at most 300 characters"),
                 ({"run_id": "a\0b"}, "none that are zero"),
+                ({"run_id": "a\ud83d"}, "a run_id has half a character, which UTF-8 cannot hold"),
+                ({"user": "a\ud83d"}, "user has half a character"),
+                ({"session": "a\ud83d"}, "a session's id has half a character"),
                 ({"variables": ["x"]}, "variables is a dict"),
                 ({"variables": {"x": object()}}, "not plain JSON"),
             ]
             for options, told in wrong:
                 with pytest.raises(RequestError, match=told):
                     await here.start("a", "hi", **options)
+            nothings: list[Any] = ["", []]
+            for nothing in nothings:
+                with pytest.raises(RequestError, match="there is nothing to answer"):
+                    await here.start("a", nothing)
+            odd: list[dict[str, Any]] = [{"lease_s": "1"}, {"poll_s": True}, {"tasks_max": None}]
+            for bounds in odd:
+                with pytest.raises(RequestError, match=" is above 0, not "):
+                    durable(sqlite, agent, **bounds)
             with pytest.raises(RequestError, match="no agent None here"):
                 await here.start(None, "hi")  # type: ignore[arg-type]
             assert await here.list() == []
@@ -148,7 +160,7 @@ async def test_databases_and_agents_that_are_none(sqlite: str) -> None:
             Durable(sqlite, agents=agents)
     for name in ("lease_s", "poll_s", "runs_max", "tasks_max"):
         with pytest.raises(RequestError, match=f"{name} is above 0, not 0"):
-            Durable(sqlite, agents=[agent], **{name: 0})
+            durable(sqlite, agent, **{name: 0})
 
 
 async def test_resumed_twice_at_once_it_goes_on_once(sqlite: str) -> None:

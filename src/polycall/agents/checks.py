@@ -215,6 +215,20 @@ def checked_text(value: Any, name: str) -> str:
     return value
 
 
+# Of the tables of sessions and durable runs; a task's name has its run's before it.
+_ID_LENGTH_MAX = 300
+
+
+def check_id(value: str, name: str) -> None:
+    """Refuse an id that a database could not keep."""
+    if len(value) > _ID_LENGTH_MAX or "\0" in value:
+        raise RequestError(
+            f"{name} has at most {_ID_LENGTH_MAX} characters, and none that are zero"
+        )
+    if value.encode("utf-8", "ignore").decode() != value:
+        raise RequestError(f"{name} has half a character, which UTF-8 cannot hold: {value!r}")
+
+
 def check_seconds(value: Any, name: str) -> None:
     """Refuse what is no time to wait."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -280,5 +294,6 @@ def check_words(options: Any) -> None:
     user, variables = options.get("user", ""), options.get("variables", {})
     if not isinstance(user, str):
         raise RequestError(f"user is the text of an id, such as 'user-17', not {user!r}")
+    check_id(user, "user")
     if not isinstance(variables, dict):
         raise RequestError(f"variables are a dictionary, such as {{'cart': []}}, not {variables!r}")

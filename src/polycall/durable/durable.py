@@ -81,13 +81,14 @@ class Durable(Runs):
         sessions: Sessions | None = None,
     ) -> None:
         super().__init__(url, poll_s=poll_s, sessions=sessions)
-        for what, value in (
+        bounds: list[tuple[str, Any]] = [
             ("lease_s", lease_s),
             ("poll_s", poll_s),
             ("runs_max", runs_max),
             ("tasks_max", tasks_max),
-        ):
-            if not value > 0:
+        ]
+        for what, value in bounds:
+            if isinstance(value, bool) or not (isinstance(value, int | float) and value > 0):
                 raise RequestError(f"{what} is above 0, not {value!r}")
         self.agents = everyone(_agents(agents))
         self.deps = deps

@@ -18,7 +18,7 @@ from polycall._support import jsontext
 from polycall._support.blocking import runs_a_loop
 from polycall.agents import Agent
 from polycall.agents.approval_backend import Answered
-from polycall.agents.checks import check_names
+from polycall.agents.checks import check_id, check_names
 from polycall.agents.history import HistoryLike, load_history
 from polycall.agents.journal import check_variables
 from polycall.agents.options import Prompt, messages_of
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
 AnyAgent: TypeAlias = Agent[Any, Any]
 
 RUN_QUEUE = "polycall-runs"
-# Of the tables here; a task's name has its run's before it.
-_ID_LENGTH_MAX = 300
 
 
 class StartOptions(TypedDict, total=False):
@@ -388,10 +386,8 @@ def checked_start(agent: AnyAgent | str, prompt: Prompt, options: StartOptions) 
     ):
         if not isinstance(value, kind):
             raise RequestError(f"{what} is a {kind.__name__}, not {value!r}")
-    if len(run_id) > _ID_LENGTH_MAX or "\0" in run_id:
-        raise RequestError(
-            f"a run_id has at most {_ID_LENGTH_MAX} characters, and none that are zero"
-        )
+    for what, value in (("a run_id", run_id), ("user", user), ("a session's id", session)):
+        check_id(value, what)
     if session and options.get("history"):
         raise RequestError("a session brings its history; give session or history, not both")
     history = load_history(options.get("history") or [])
@@ -404,6 +400,8 @@ def checked_start(agent: AnyAgent | str, prompt: Prompt, options: StartOptions) 
         session=session,
     )
     check_variables(start.variables)
+    if not start.messages and not session:
+        raise RequestError("there is nothing to answer: prompt and history are empty")
     return start
 
 

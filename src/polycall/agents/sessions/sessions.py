@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from polycall._support import jsontext
-from polycall.agents.checks import check_runnable
+from polycall.agents.checks import check_id, check_runnable
 from polycall.agents.compaction import Compaction
 from polycall.agents.history import History
 from polycall.agents.options import Prompt, messages_of
@@ -94,6 +94,7 @@ class Sessions:
         for name, value in (("a session's id", session_id), ("user", user)):
             if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] - from the caller
                 raise RequestError(f"{name} is text, not {value!r}")
+            check_id(value, name)
         if not session_id:
             raise RequestError("a session needs an id: the conversation's, not empty text")
         return Session(self, session_id, user)
@@ -375,6 +376,8 @@ def imported(text: str | bytes, session_id: str, user: str) -> ExportedSession:
 
 def _named(session: ExportedSession, new_id: str, user: str) -> ExportedSession:
     """The session under an id; under another one it does not wait for runs of the first."""
+    check_id(new_id, "a session's id")
+    check_id(user, "user")
     turns = session.turns
     if new_id != session.id:
         turns = [replace(state, paused={}) for state in turns]
