@@ -458,11 +458,11 @@ def test_a_null_error_is_none() -> None:
 
 
 def test_events_of_another_dialect_are_named_by_their_fields() -> None:
-    raw = b'data: {"type": "message_start", "message": {}}\n\ndata: {"type": "ping"}\n\n'
+    raw = b'data: {"type": "response.created", "response": {}}\n\ndata: {"type": "ping"}\n\n'
     with pytest.raises(TruncatedError) as caught:
         answer(raw)
     assert str(caught.value) == (
-        "the stream ended before an answer began: an event has message, type and no choices, "
+        "the stream ended before an answer began: an event has response, type and no choices, "
         "so the server may speak another dialect than 'openai-chat'"
     )
 
