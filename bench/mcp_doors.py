@@ -161,7 +161,7 @@ def lists() -> dict[str, Callable[[], Answer]]:
         "tools of many values": lambda: b",".join(
             long.replace(b'"t"', b'"t%d"' % n).replace(b'"object"', b'"object","enum":[%b]')
             % (b"", _many(b"[],", 30_000))
-            for n in range(5)
+            for n in range(3)
         ),
         "a long description": lambda: long % (b"x" * 7_900_000),
         "long descriptions": lambda: b",".join(

@@ -142,6 +142,12 @@ class CodeMode:
         of = f" in namespaces: {namespaces_text(named)}" if named else ""
         return SEARCH.format(count=len(spaces), of=of)
 
+    def index(self) -> ToolSearch:
+        """What searches look in, made once: of thousands of tools that takes a while."""
+        if self._search is None:
+            self._search = ToolSearch({full: self.tools[name] for full, name in self._full.items()})
+        return self._search
+
     def search(
         self,
         query: str,
@@ -155,10 +161,7 @@ class CodeMode:
 
         What the `owner` called after its searches counts for it.
         """
-        if self._search is None:
-            index = {full: self.tools[name] for full, name in self._full.items()}
-            self._search = ToolSearch(index)
-        found = self._search.best(
+        found = self.index().best(
             query,
             max(1, min(limit, _FOUND_MAX)),
             "words",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -11,7 +12,7 @@ from polycall._support import jsontext
 from polycall.errors import InvalidRequestError
 from polycall.gateway.mcp.asking import approval_question, is_approved
 from polycall.gateway.mcp.calls import CallScope, ToolCalls
-from polycall.gateway.mcp.hub import OfferedTool
+from polycall.gateway.mcp.hub import Member, OfferedTool
 from polycall.gateway.mcp.openapi_source import OpenAPISource
 from polycall.gateway.store import Store
 from polycall.ir import JSON, Text, ToolCall, ToolResult
@@ -68,6 +69,7 @@ class CodeModes:
         self._calls = calls
         self._sandbox = sandbox
         self._modes: OrderedDict[tuple[str, ...], tuple[object, CodeMode]] = OrderedDict()
+        self._making = asyncio.Lock()
 
     async def close(self) -> None:
         """End all sessions."""
@@ -93,6 +95,7 @@ class CodeModes:
     ) -> str:
         """The signatures that fit."""
         mode = await self._mode(names, opened)
+        await asyncio.to_thread(mode.index)
         return mode.search(
             str(arguments["query"]),
             namespace=str(arguments.get("namespace") or ""),
@@ -120,7 +123,7 @@ class CodeModes:
             if offered is None:
                 text = f"{call.name!r} is not there for this key; nothing was run"
                 return ToolResult(call.id, [Text(text)], is_error=True)
-            if offered.tool.needs_approval:
+            if offered.own.needs_approval:
                 refusal = refusals.pop(PendingApproval(call.name, call.arguments_json), None)
                 if refusal is None:
                     raise Pause
@@ -150,7 +153,10 @@ class CodeModes:
 
     async def _mode(self, names: tuple[str, ...], opened: Opened) -> CodeMode:
         """The code mode of these servers, with all their tools: permission is looked at later."""
-        members = {each.member.name: each.member for each in opened.values()}
+        async with self._making:
+            return await self._made(names, {e.member.name: e.member for e in opened.values()})
+
+    async def _made(self, names: tuple[str, ...], members: dict[str, Member]) -> CodeMode:
         version = tuple(
             (name, members[name].source, members[name].source.version)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
             for name in sorted(members)
@@ -165,18 +171,21 @@ class CodeModes:
         tools: Opened = {}
         for member in members.values():
             tools |= member.tools
-        mode = CodeMode(
+        mode = await asyncio.to_thread(self._mode_of, tools)  # of thousands that takes a while
+        self._modes[key] = (version, mode)
+        while len(self._modes) > _MODES_MAX:
+            _, (_, oldest) = self._modes.popitem(last=False)
+            await oldest.close()
+        return mode
+
+    def _mode_of(self, tools: Opened) -> CodeMode:
+        return CodeMode(
             {name: each.tool for name, each in tools.items()},
             self._sandbox,
             namespaces={name: _namespace(each) for name, each in tools.items()},
             result_schema=lambda name: _result_schema(tools[name]),
             store=self._sessions,
         )
-        self._modes[key] = (version, mode)
-        while len(self._modes) > _MODES_MAX:
-            _, (_, oldest) = self._modes.popitem(last=False)
-            await oldest.close()
-        return mode
 
 
 def _namespace(offered: OfferedTool) -> str:

@@ -83,14 +83,18 @@ class McpService:
         Calls that need a person's word are refused: in a model's answer nobody can be asked.
         """
         opened = await self.calls.offered(owner, names)
-        return [self._model_tool(each, owner, gateway_request) for each in opened.values()]
+
+        def made() -> list[FunctionTool[..., Any]]:
+            return [self._model_tool(each, owner, gateway_request) for each in opened.values()]
+
+        return await asyncio.to_thread(made)  # of thousands that takes a while
 
     def _model_tool(
         self, offered: OfferedTool, owner: Owner, gateway_request: GatewayRequest
     ) -> FunctionTool[..., Any]:
         async def run(arguments: JSON, *, context: ToolContext[Any]) -> Any:
-            name = offered.tool.name
-            if offered.tool.needs_approval:
+            name = offered.name
+            if offered.own.needs_approval:
                 raise ToolError(
                     f"{name!r} needs a person's approval, and nobody can be asked here; call it "
                     "at /mcp; nothing was run"
@@ -110,7 +114,8 @@ class McpService:
             return outcome.result
 
         return replace(
-            offered.tool,
+            offered.own,
+            name=offered.name,
             function=run,
             needs_approval=False,
             whole_arguments=True,
