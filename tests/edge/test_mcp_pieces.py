@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import tracemalloc
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,8 @@ from mcp.server.lowlevel import Server
 from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter, methods
 
-from polycall.errors import ToolServerError
+from polycall.errors import ToolError, ToolServerError
+from polycall.gateway.mcp import code
 from polycall.ir import JSON, Text, ToolResult
 from polycall.mcp import HttpServer, McpToolset, content, pieces
 from polycall.mcp.blocks import CallResult, TextBlock, read_blocks
@@ -27,6 +29,7 @@ from polycall.mcp.messages import read_message
 from polycall.mcp.open_requests import OpenRequests
 from polycall.mcp.outputs import Outputs
 from polycall.mcp.pieces import APART, has_more_values, read_in_pieces
+from polycall.tool_server import CodeMode
 from polycall.tools.validate import LightChecker, SchemaChecker
 
 MANY = 501
@@ -371,6 +374,31 @@ async def test_thousands_of_notices_are_told_of_in_few_lines(
     assert len(caplog.messages) == 21
     assert caplog.messages[-1].startswith("MCP server 's': 980 more definitions are flagged")
     assert len(toolset.notices) == 1_000
+
+
+async def test_a20_code_mode_is_made_once_and_away_from_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+
+    class Noted(CodeMode):
+        def __init__(self, *parts: Any, **options: Any) -> None:
+            made.append(threading.get_ident())
+            super().__init__(*parts, **options)
+
+        def index(self) -> Any:
+            made.append(threading.get_ident())
+            return super().index()
+
+    monkeypatch.setattr(code, "CodeMode", Noted)
+    unused: Any = None
+    modes = code.CodeModes(unused, unused, unused, None)
+    await asyncio.gather(*(modes.definitions({}, ("s",)) for _ in range(3)))
+    assert len(made) == 1
+    scope: Any = SimpleNamespace(owner=SimpleNamespace(id="k"))
+    with pytest.raises(ToolError, match="nothing fits"):
+        await modes.search({}, ("s",), scope, {"query": "x"})
+    assert threading.get_ident() not in made[:2]
 
 
 @pytest.mark.parametrize(

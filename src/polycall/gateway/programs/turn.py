@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -63,6 +64,7 @@ from polycall.program.programs import NAME as RUN_CODE
 from polycall.sandbox import Sandbox, SandboxError, Session
 from polycall.tools import FunctionTool
 
+_MANY_TOOLS = 100  # that take some milliseconds to describe to programs
 _LATER = "(the result comes later)"
 _ONE_PROGRAM = "nothing was run: an answer may have one program; put both into one, or ask again"
 # How a run's end looks to a client; a limit of ours looks like one of tokens.
@@ -238,7 +240,9 @@ class ProgramTurn:
             return self._ready.pop() if self._ready else self._session()
 
         model = self.requested.model
-        programs = programs_for(request, model, calling, new_session, self.own)
+        make = partial(programs_for, request, model, calling, new_session, self.own)
+        is_long = len(request.tools) + len(self.own) > _MANY_TOOLS
+        programs = await asyncio.to_thread(make) if is_long else make()
         return await self._stack.enter_async_context(programs)
 
     def _session(self) -> Session:
