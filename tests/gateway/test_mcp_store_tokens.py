@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
-from polycall.config import McpServer
+from polycall.config import McpServer, parse_config
+from polycall.errors import ConfigError, ToolServerError
 from polycall.gateway.mcp.calls import clean
 from polycall.gateway.mcp.known_secrets import KnownSecrets
 from polycall.gateway.mcp.pins import StoreTokens
 from polycall.gateway.store import Store, open_store
+from polycall.mcp import HttpServer, connect
+from tests.mcp.evil_oauth import Party, Person, oauth_of
 
 
 @pytest.fixture
@@ -76,3 +80,37 @@ def test_tokens_are_known_as_long_as_they_can_be_in_use() -> None:
     text = "of-the-operator access/01999 access%2F01998 refresh/01995 access/00000"
     assert clean(text, shared) == "[redacted] [redacted] [redacted] [redacted] access/00000"
     assert len(secrets) < 100
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('grant = "client_credentials"', "needs client_id and client_secret"),
+        ('grant = "client_credentials"\nclient_id = "me"', "needs client_id and client_secret"),
+        ('issuer = "login.example"', "'login.example' is not an http or https address"),
+        ('client_metadata_url = "http://x.example/c"', "is an https address with a path"),
+        ('client_metadata_url = "https://x.example"', "is an https address with a path"),
+        ('scopes = ["read list"]', "'read list' cannot be a scope"),
+        ('scopes = ["a\\"b"]', "cannot be a scope"),
+    ],
+)
+def test_mistakes_in_the_options_of_a_sign_in_are_told_at_the_start(line: str, words: str) -> None:
+    text = f'[mcp.s]\nurl = "https://h/mcp"\n[mcp.s.oauth]\n{line}\n'
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        parse_config(text, environment={})
+
+
+async def test_what_gives_headers_for_a_server_gives_none_to_its_sign_in() -> None:
+    """A function is asked for each request of the server's, and no authorization server's."""
+    async with Party().open() as party:
+
+        async def headers() -> dict[str, str]:
+            return {"x-secret": "of-the-server"}
+
+        oauth = oauth_of(Person(party.url))
+        server = HttpServer("s", url=party.mcp, headers=headers, oauth=oauth, connect_s=20)
+        with pytest.raises(ToolServerError):  # it speaks no MCP
+            async with connect(server):
+                pass
+        assert party.of("/token")
+        assert {each.path for each in party.asked if "x-secret" in each.headers} == {"/mcp"}
