@@ -52,7 +52,7 @@ LIMITS: dict[tuple[str, str], int] = {
     **{("small", "passed"): 800, ("small", "anthropic"): 1_240, ("small", "gemini"): 1_430},
     **{("burst", "passed"): 3_050, ("burst", "anthropic"): 5_300, ("burst", "gemini"): 5_490},
     **{("big", "passed"): 1_860, ("big", "anthropic"): 4_570, ("big", "gemini"): 4_520},
-    **{("step", "passed"): 2_140, ("step", "anthropic"): 5_880, ("step", "gemini"): 5_610},
+    **{("step", "passed"): 2_140, ("step", "anthropic"): 5_000, ("step", "gemini"): 5_100},
     **{("early", "anthropic"): 4_100, ("early", "gemini"): 4_250},
 }
 
