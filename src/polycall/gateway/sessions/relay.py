@@ -76,10 +76,12 @@ class Relay:
             if await _may_name_model(self.meter.route, frame):
                 await ValueCounter().add(frame)
                 named = self.meter.to_provider(frame)
+                await asyncio.sleep(0)  # it may be long, and each step takes a while then
                 if named is not None:
-                    del frame  # it may be long
+                    del frame
                     frame = jsontext.encode_bytes(named)
                     del named
+                    await asyncio.sleep(0)
             if await _has(frame, self.meter.route.ask_marks):
                 self.meter.ask()
             try:
