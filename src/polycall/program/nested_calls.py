@@ -167,12 +167,15 @@ class Nested:
     def _function(self, signature: Signature) -> Callable[..., Awaitable[Any]]:
         async def function(*args: Any, **kwargs: Any) -> Any:
             call = self._call(signature.tool, signature.arguments(args, kwargs))
-            work = asyncio.create_task(self._answered(call), context=self._context.copy())
+            work = asyncio.create_task(_outcome(self._answered(call)), context=self._context.copy())
             try:
-                return await work
+                answer, error = await work
             except Pause:
                 self._paused.append((signature.function, args, kwargs, call))
                 raise
+            if error is not None:
+                raise error
+            return answer
 
         function.__name__ = signature.function
         return function
@@ -204,6 +207,14 @@ class Nested:
             answer = self._answers[call.id]
             return answer if isinstance(answer, str) else data_of(result, answer)
         return self.capture.take_data(result)
+
+
+async def _outcome(answering: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+    """A task that raised `SystemExit` would end the event loop, not the run."""
+    try:
+        return await answering, None
+    except (KeyboardInterrupt, SystemExit) as error:
+        return None, error
 
 
 def _given(call: ToolCall, answer: Any) -> ToolResult:

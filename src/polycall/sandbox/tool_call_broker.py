@@ -294,21 +294,17 @@ class ToolCallBroker:
             if self._request is not None and self._is_stalled():
                 self.on_stalled()
             return
-        except asyncio.CancelledError:
-            if call.id not in self._tasks:
+        except BaseException as error:
+            is_stop = isinstance(error, asyncio.CancelledError)
+            if is_stop and call.id not in self._tasks:
                 raise
-            # Not by us: something inside the tool was cancelled, which the program must hear.
-            outcome = {"error": _described(RuntimeError(f"{call.name} was cancelled"))}
-        except Exception as error:  # noqa: BLE001  # whatever a tool raises is the program's to see
-            if getattr(error, "leaves_run", False):
+            if getattr(error, "leaves_run", False) or not (is_stop or isinstance(error, Exception)):
                 self._tasks.pop(call.id, None)
                 self.on_fault(error)
                 return
-            outcome = {"error": _described(error)}
-        except BaseException as error:  # noqa: BLE001 - not for a program: it ends the run, there
-            self._tasks.pop(call.id, None)
-            self.on_fault(error)
-            return
+            # Not by us: something inside the tool was cancelled, which the program must hear.
+            told = RuntimeError(f"{call.name} was cancelled") if is_stop else error
+            outcome = {"error": _described(told)}
         if self._tasks.pop(call.id, None) is None:
             return
         self._guarded(self._settle, call.id, outcome, time.monotonic() - began)

@@ -37,6 +37,11 @@ def leaving() -> Generator[None]:
         yield
     except ToolError:
         raise
+    except StopIteration as error:
+        # What Python makes of it where it leaves a coroutine would be another error, unmarked.
+        made = RuntimeError(f"{type(error).__name__} was raised in place of an answer")
+        made.leaves_run = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        raise made from None
     except BaseException as error:
         error.leaves_run = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         raise

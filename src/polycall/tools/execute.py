@@ -247,12 +247,9 @@ class Executor:
 def leaves_run(error: BaseException, tool: AnyTool) -> bool:
     """Whether it is not for the model: the tool says so, or the error itself.
 
-    A group of errors, as a `TaskGroup` raises it, leaves where one in it does, and so does what
-    Python makes of a `StopIteration` that leaves a coroutine.
+    A group of errors, as a `TaskGroup` raises it, leaves where one in it does.
     """
-    cause = error.__cause__
-    stopped = (cause,) if isinstance(cause, StopIteration | StopAsyncIteration) else ()
-    if any(leaves_run(each, tool) for each in (*_inside(error), *stopped)):
+    if any(leaves_run(each, tool) for each in _inside(error)):
         return True
     return isinstance(error, tool.raises) or getattr(error, "leaves_run", False)
 
