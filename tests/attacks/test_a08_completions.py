@@ -203,3 +203,24 @@ def test_a08_who_waits_for_no_picture_pays_what_was_set_aside(
         gateway.stop()
     assert (row["outcome"], row["output_tokens"], row["is_estimate"]) == ("cancelled", tokens, 1)
     assert row["cost_usd"] == f"{(row['input_tokens'] + 10 * tokens) / 1e6:.6f}".rstrip("0")
+
+
+@pytest.mark.parametrize("limits", ['models = ["up/m"]', "budget_usd = 9"])
+@pytest.mark.parametrize("field", ["models", "fallbacks", "fallback_models", "preset"])
+@pytest.mark.parametrize(
+    "path", ["completions", "embeddings", "images/generations", "audio/speech", "moderations"]
+)
+async def test_a06_what_is_passed_beside_the_chat_names_one_model(
+    tmp_path: Path, path: str, field: str, limits: str
+) -> None:
+    config = CONFIG.replace("budget_usd = 0.01", limits)
+    async with serving(tmp_path, config + "[server]\nattempts = 1\n") as served:
+        nobody = Nobody()
+        served._transport._inner = nobody  # type: ignore[assignment]
+        body = {"model": "up/m", "prompt": "x", "input": "x", "voice": "v", "max_tokens": 9}
+        status, said = await ask(
+            served, "POST", f"/v1/{path}", {**body, field: ["dear"]}, headers=KEY
+        )
+        assert (status, said["error"]["param"], nobody.urls) == (400, field, [])
+        await ask(served, "POST", f"/v1/{path}", body, headers=KEY)
+        assert len(nobody.urls) == 1

@@ -19,7 +19,7 @@ from polycall.gateway.forwarding.side_requests import SideRequest
 from polycall.gateway.generation.attempts import AttemptRunner, WholeAnswer
 from polycall.gateway.generation.client_request import Attempt
 from polycall.gateway.http.request import GatewayRequest
-from polycall.gateway.passthrough.request import Fields, read_fields
+from polycall.gateway.passthrough.request import read_fields
 from polycall.gateway.services import GatewayServices
 from polycall.ir import JSON, Usage
 from polycall.providers.credentials import credential_for
@@ -43,11 +43,11 @@ class EmbeddingAsked(SideRequest):
     """A client's request for embeddings."""
 
     def __init__(self, route: SideRoute, body: bytes) -> None:
-        self.fields: Fields = read_fields(body, route.wire)
+        fields = self.fields = read_fields(body, route.wire)
         self.wire = route.wire
         if route.wire == "bedrock":  # whose body shows which model's format it has
-            self.wire = "titan" if "inputText" in self.fields else "bedrock-cohere"
-        request = WIRES[self.wire].parse_request(self.fields.decoded(), route.model)
+            self.wire = "titan" if "inputText" in fields else "bedrock-cohere"
+        request = WIRES[self.wire].parse_request(fields.decoded(), route.model)
         if not request.model:
             raise MalformedRequestError("expected the name of a model", path="model")
         self.request: EmbeddingRequest = request
@@ -107,10 +107,12 @@ class SideRunner(AttemptRunner):
     ) -> WholeAnswer:
         """One wire on both sides: nothing is read but the usage."""
         target = attempt.target
-        if "model" in asked.fields:
-            body = asked.fields.with_values({"model": target.model})
+        fields = asked.fields
+        assert fields is not None  # it was read from them
+        if "model" in fields:
+            body = fields.with_values({"model": target.model})
         else:
-            body = asked.fields.rebuilt((), {"model": target.model})
+            body = fields.rebuilt((), {"model": target.model})
         request = HTTPRequest(
             native_url(target.provider) + "/embeddings",
             headers_for(target.provider, target.key, stream=False),

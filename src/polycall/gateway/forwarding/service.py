@@ -24,6 +24,7 @@ from polycall.gateway.forwarding.usage_watch import UsageWatch
 from polycall.gateway.generation.attempts import AttemptRunner, WholeAnswer
 from polycall.gateway.generation.generations import Generations, check_allowed
 from polycall.gateway.generation.request_record import RequestRecord
+from polycall.gateway.generation.second_models import second_models
 from polycall.gateway.http.bodies import read_body
 from polycall.gateway.http.replies import base_headers, send_json
 from polycall.gateway.http.request import GatewayRequest, passed_query
@@ -237,6 +238,8 @@ class Forwarding:
         if is_job:
             return
         check_allowed(record.owner, asked.model)
+        if asked.fields is not None:
+            second_models(record.owner, asked.model, asked.fields)
         if record.owner.is_metered:
             record.hold = Reservation()
             await self._limits.reserve(record.hold, record.owner, asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from polycall.gateway.generation.client_request import Attempt
+from polycall.gateway.passthrough.request import Fields
 from polycall.gateway.routing.router import Target
 from polycall.gateway.services import GatewayServices
 from polycall.ir import Metadata
@@ -14,6 +15,8 @@ _BYTES_PER_TOKEN = 4
 
 class SideRequest:
     """One request.  `size_bytes` is of its text, as far as there is one."""
+
+    fields: Fields | None = None  # of its body, where that is passed on as JSON
 
     def __init__(self, model: str, size_bytes: int, *, output_tokens: int | None = 0) -> None:
         self.model = model
