@@ -17,6 +17,7 @@ from bench.door_upstream import Upstream
 
 from polycall._support.json_weight import LONG_BYTES
 from polycall.dialects import openai_chat
+from polycall.fold import fold, unfold
 from polycall.gateway.generation.endpoints import dialect_for
 from polycall.gateway.http import framers
 from polycall.gateway.passthrough.stream import Observer
@@ -25,7 +26,7 @@ from polycall.gateway.state.carrier import Carrier
 from polycall.gateway.state.embedder import Embedder
 from polycall.gateway.state.sealed_tokens import Sealer
 from polycall.gateway.store import open_store
-from polycall.ir import Message, Metadata, Reasoning, Request, Response, Text, ToolCall
+from polycall.ir import Message, Metadata, Part, Reasoning, Request, Response, Text, ToolCall
 from tests.edge.test_doors import serving
 from tests.edge.test_loop_time import stream
 
@@ -77,6 +78,33 @@ async def test_a20_a_turn_of_long_thoughts_is_not_kept(
     assert warned == [[], ["dropped_state"]]
     assert [each.getMessage() for each in caplog.records] == [
         "a turn of 8388609 characters is not kept: 8388608 at most"
+    ]
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a20_a_turn_of_very_many_parts_is_not_kept(
+    is_streamed: bool,
+    carrier: Carrier,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("polycall.gateway.state.embedder.KEPT_PARTS_MAX", 4)
+    warned: list[list[str]] = []
+    for count in (3, 4, 9):
+        embedder = Embedder(carrier, HOME, "me", "anthropic")
+        calls = [ToolCall(f"c{n}", "f", "{}") for n in range(count)]
+        parts: list[Part] = [Reasoning("y", OWN), *calls]
+        answer = Response("i", "m", Message("assistant", parts), finish_reason="tool_calls")
+        shown = (
+            fold(map(embedder.event, unfold(answer))) if is_streamed else embedder.response(answer)
+        )
+        await embedder.finish()
+        said = [Message("user", [Text("x")]), Message("assistant", [*shown.message.tool_calls])]
+        carried = await carrier.extract(Request(model="any", messages=said), "me")
+        warned.append([each.kind for each in carried.for_target("p", "m")[1]])
+    assert warned == [[], ["dropped_state"], ["dropped_state"]]
+    assert [each.getMessage() for each in caplog.records] == [
+        f"a turn of {count} parts is not kept: 4 at most" for count in (5, 10)
     ]
 
 

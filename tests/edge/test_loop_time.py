@@ -28,6 +28,8 @@ STREAMED = {
     "anthropic": ("0.message.id", "0.message.usage.other", "2.delta.text", "11.usage.other"),
     "responses": ("0.response.instructions", "2.delta", "10.response.instructions"),
     "gemini": ("0.responseId", "0.candidates.0.content.parts.0.text"),
+    "ollama": ("0.message.content", "3.other"),
+    "interactions": ("2.delta.text", "11.interaction.other"),
 }
 REFUSED = {"0.id", "0.message.id", "0.responseId"}  # no id is so long
 DIALECTS = {
@@ -35,6 +37,8 @@ DIALECTS = {
     "anthropic": "anthropic",
     "responses": "openai-responses",
     "gemini": "gemini",
+    "ollama": "ollama-chat",
+    "interactions": "gemini-interactions",
 }
 CASES = [
     f"{wire} stream, {field}: a long text, {kind}"
@@ -79,6 +83,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
         monkeypatch.setattr(owner, name, feed)
 
     note(Observer, "_look_at", "held_bytes")
+    note(Observer, "feed", "held_bytes")
     note(mended_stream._Translation, "feed", "held_bytes")  # pyright: ignore[reportPrivateUsage]
     note(AnswerDecoder, "feed", "held_bytes")
     return found

@@ -146,6 +146,8 @@ class StreamedAnswer:
 
     async def begin(self, gateway_request: GatewayRequest) -> None:
         """Wait for the first event that says something; raises what the stream reports instead."""
+        pieces: list[bytes] = []
+        size = 0
         async for chunk in self.http.chunks():
             gateway_request.heard_at = time.monotonic()
             if self.decoder is not None:
@@ -157,12 +159,15 @@ class StreamedAnswer:
                 if any(not isinstance(event, ResponseStart) for event in self.events):
                     return
             elif self.observer is not None:
-                self.data += await self.read(self.observer.feed, chunk)
+                pieces.append(await self.read(self.observer.feed, chunk))
+                size += len(pieces[-1])
                 if self.observer.error is not None and not self.observer.ended:
                     raise self.observer.error
                 if self.observer.began:
+                    self.data = b"".join(pieces)
                     return
-                if len(self.data) > _PREAMBLE_BYTES_MAX:
+                # An event that has begun may be longer.
+                if size - self.observer.held_bytes > _PREAMBLE_BYTES_MAX:
                     raise ProtocolError(
                         f"the stream has no event in its first {_PREAMBLE_BYTES_MAX} bytes"
                     )
@@ -170,7 +175,8 @@ class StreamedAnswer:
         if (decoder := self.decoder) is not None:
             self.events += await self.read(lambda _: decoder.close(), b"")
         elif (observer := self.observer) is not None:
-            self.data += await self.read(lambda _: observer.close(), b"")
+            pieces.append(await self.read(lambda _: observer.close(), b""))
+            self.data = b"".join(pieces)
 
 
 def observer_for(attempt: Attempt, *, is_sse: bool) -> Observer:

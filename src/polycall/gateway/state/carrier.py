@@ -47,6 +47,7 @@ logger = logging.getLogger("polycall.carrier")
 
 _SEALED_CHARS_MAX = 1_000_000  # of a thought that its token holds as well
 _KEPT_CHARS_MAX = 8 * 2**20  # of the thoughts and calls of one turn
+KEPT_PARTS_MAX = 20_000  # of a turn: no client may bring back more
 
 _encoder = msgspec.msgpack.Encoder()
 _turn_decoder = msgspec.msgpack.Decoder(CarriedTurn)

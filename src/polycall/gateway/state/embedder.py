@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from operator import is_
 from typing import Any
 
 from msgspec.structs import replace
 
 from polycall import ir
-from polycall.fold import Folder
+from polycall.fold import finish_part
 from polycall.gateway.state.carried import CarriedTurn, Entry, Origin
-from polycall.gateway.state.carrier import Carrier
+from polycall.gateway.state.carrier import KEPT_PARTS_MAX, Carrier
 from polycall.gateway.state.plain_turns import answer_name
 from polycall.providers.dialects import DIALECTS
+
+logger = logging.getLogger("polycall.carrier")
 
 
 class Embedder:
@@ -39,9 +42,11 @@ class Embedder:
         self._client = client
         self._base = ""
         self._entries: list[Entry] = []
+        self._count = 0  # of them, kept or not
         self._has_state = False
         self._calls = 0
-        self._folder = Folder()
+        self._open: ir.Part | None = None  # and its texts so far
+        self._pieces: list[str] = []
         self._before = before
         self._texts: list[str] = []
         self._size = 0  # of the open text, where only its size is kept
@@ -76,12 +81,14 @@ class Embedder:
             return event
         if isinstance(event, ir.PartStart):
             self._is_counted = self._before is None and isinstance(event.part, ir.Text)
+            self._open, self._pieces = event.part, []
             if isinstance(event.part, ir.ToolCall):
-                self._folder.feed(event)
                 return ir.PartStart(event.index, self._shown_call(event.part))
-        finished = self._folder.feed(event)
-        if finished is not None and isinstance(event, ir.PartEnd):
-            self._is_counted = False
+        elif isinstance(event, ir.PartDelta):
+            self._pieces.append(event.text)
+        elif isinstance(event, ir.PartEnd) and self._open is not None:
+            finished = finish_part(self._open, "".join(self._pieces), event.metadata)
+            self._open, self._pieces, self._is_counted = None, [], False
             match finished:
                 case ir.Reasoning():
                     return ir.PartEnd(
@@ -97,24 +104,38 @@ class Embedder:
         """Keep the turn, if it has to be; called before the client may answer."""
         if not self._base and self._before is not None and self._has_state and not self._calls:
             self._base = answer_name(self._before, "".join(self._texts))
+        if self._base and self._count > KEPT_PARTS_MAX:  # the next step tells of the loss
+            logger.warning(
+                "a turn of %d parts is not kept: %d at most", self._count, KEPT_PARTS_MAX
+            )
+            self._base = ""
         if self._base:
             turn = CarriedTurn(self._origin, self._entries, self._tools)
             await self._carrier.keep(self._owner, self._base, turn)
             self._base = ""
+
+    def _keep(self, entry: Entry) -> None:
+        """One more of the turn; one whose client could not bring it back is not kept."""
+        self._count += 1
+        if self._count <= KEPT_PARTS_MAX:
+            self._entries.append(entry)
+        elif self._entries:
+            self._entries = []
+            self._texts = []
 
     def _note_reasoning(self, part: ir.Reasoning) -> ir.Metadata:
         state = part.metadata.get(self._origin.dialect)
         if state:
             self._has_state = True
             kept: ir.Metadata = {self._origin.dialect: state}
-            self._entries.append(Entry("reasoning", part.text, kept))
+            self._keep(Entry("reasoning", part.text, kept))
         sealed = self._carrier.seal_reasoning(part, self._origin, self._owner, self._client)
         return {**part.metadata, **sealed}
 
     def _note_call(self, part: ir.ToolCall) -> None:
         state = part.metadata.get(self._origin.dialect)
         kept: ir.Metadata = {} if state is None else {self._origin.dialect: state}
-        self._entries.append(Entry("call", part.arguments_json, kept, part.id))
+        self._keep(Entry("call", part.arguments_json, kept, part.id))
 
     def _note_other(self, part: ir.Part) -> None:
         size, self._size = self._size, 0
@@ -123,7 +144,7 @@ class Embedder:
             kept: ir.Metadata = {self._origin.dialect: state} if state else {}
             if self._before is not None:
                 self._texts.append(part.text)
-            self._entries.append(Entry("text", metadata=kept, size=len(part.text) + size))
+            self._keep(Entry("text", metadata=kept, size=len(part.text) + size))
             self._has_state = self._has_state or self._has_state_keys(state)
 
     def _has_state_keys(self, state: dict[str, Any] | None) -> bool:
