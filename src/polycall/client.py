@@ -270,7 +270,7 @@ class Client:
     def prepare(self, request: Request, *, extra: tuple[Correction, ...] = ()) -> Exchange:
         """Everything but the sending: dialect, body, address, headers.
 
-        `extra` are corrections beside those that are remembered.
+        `extra` are corrections alongside those that are remembered.
         """
         request = with_words(request)
         provider, model = self.resolve(request.model)

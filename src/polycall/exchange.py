@@ -89,7 +89,7 @@ class Exchange(Struct, frozen=True):
         return self._sending(_prompted().ask_again(self.sent, said, problem))
 
     def resumed(self, token: str) -> Exchange:
-        """The exchange that goes on with an answer which was broken off."""
+        """The exchange that continues with an answer which was broken off."""
         assert self.sent is not None
         return self._sending(resumed(self.sent, token))
 

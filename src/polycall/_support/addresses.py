@@ -103,7 +103,7 @@ def _embedded(address: Address) -> ipaddress.IPv4Address | None:
 
 
 def _by_prefix(address: Address) -> list[ipaddress.IPv4Address]:
-    """What an address of a network's own NAT64 may lead to: prefixes have 48, 56 or 64 bits, too.
+    """The addresses that a network's own NAT64 may lead to: prefixes have 48, 56 or 64 bits, too.
 
     RFC 6052 leaves bits 64 to 71 out.  What would begin with 0 is no such reading.
     """

@@ -22,7 +22,7 @@ _SINGLE = frozenset(
 _HOST = re.compile(rb"(?:[\w.~%!$&'()*+,;=-]*|\[[0-9A-Za-z:.]+\])(?::\d*)?", re.ASCII)
 _HOST_BYTES = 255  # of one that is remembered
 _VERSIONS = ("1.1", "1.0")
-# What asks for another protocol.  Where there is none, a server may go on as if nobody had asked;
+# What asks for another protocol.  Where there is none, a server may continue as if unasked;
 # Java's own client asks for HTTP/2 with every first request, and sends its body along.
 _UPGRADES = (b"http2-settings", b"connection")  # without these, `upgrade` asks for nothing
 
@@ -145,7 +145,7 @@ def wants_socket(method: bytes, version: str, headers: Headers) -> bool:
 
 
 def without_upgrade(headers: Headers) -> Headers:
-    """The headers without the request's wish for another protocol."""
+    """The headers without the request's request for another protocol."""
     kept = [pair for pair in headers if pair[0] not in _UPGRADES]
     if any(name == b"connection" and b"close" in value.lower() for name, value in headers):
         kept.append((b"connection", b"close"))

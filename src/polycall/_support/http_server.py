@@ -140,7 +140,7 @@ class BoundedProtocol(asyncio.Protocol):
         self.connections.add(self)
         most = self.bounds.connections_max
         if len(self.connections) > most + most // 4 + 64:
-            # More than can be told so.
+            # More than this form can report.
             self._is_over = True
             self.transport.abort()
             return
@@ -398,7 +398,7 @@ class BoundedProtocol(asyncio.Protocol):
         self.tasks.add(exchange.task)
 
     def _upgrade(self, rest: bytes) -> None:
-        """Another protocol is asked for: have it speak from now on, or go on as if it were not."""
+        """Another protocol is asked for: have it speak from now on, or continue without it."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
         is_alone = self._running is None and not self._is_draining
         is_full = len(self.connections) > self.bounds.connections_max

@@ -58,7 +58,7 @@ def outline(data: bytes, text_bytes_max: int) -> bytes:
             )
         )
         place = end
-        if data[place : place + 1] == b'"':  # of a text that goes on behind the slice
+        if data[place : place + 1] == b'"':  # of a text that continues behind the slice
             end = _end_of_text(data, place + 1)
             made.append(data[place:end] if end - place <= text_bytes_max else b'""')
             place = end
@@ -74,7 +74,7 @@ def _end_of_text(data: bytes, place: int) -> int:
         found = _REST.match(data, place, place + _SLICE_BYTES)
         if found is not None and found[1]:
             return found.end()
-        # An escape that goes on in the next slice is taken whole.
+        # An escape that continues in the next slice is taken whole.
         place = place + 2 if found is None or found.end() == place else found.end()
     return len(data)
 
@@ -173,7 +173,7 @@ class JSONWeight:
                     continue
                 found = _REST.match(data, place, end_of_slice)
                 end = place if found is None else found.end()
-                if found is None or end == place:  # an escape that goes on in the next slice
+                if found is None or end == place:  # an escape that continues in the next slice
                     end, found = min(place + 2, len(data)), None
                 text.add(data[place:end])
                 place = end

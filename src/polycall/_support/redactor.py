@@ -30,7 +30,7 @@ class Redactor:
         return self._secrets
 
     def feed(self, piece: bytes) -> bytes:
-        """What is known to hold no secret; it may be nothing."""
+        """The bytes that certainly hold no secret; may be empty."""
         data = self._held + piece if self._held else piece
         data = self.whole(data)
         if not data or data[-1] not in self._letters:
@@ -63,7 +63,9 @@ class Redactor:
 
 
 def _pattern(secrets: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], frozenset[int]]:
-    """What to look for, the longest first since one may be a part of another, and its bytes."""
+    """The patterns to look for, the longest first since one may be a part of another, and their
+    bytes.
+    """
     found = {form for secret in secrets for form in _forms(secret)}
     return tuple(sorted(found, key=len, reverse=True)), frozenset(b"".join(found))
 
@@ -75,7 +77,7 @@ def _forms(secret: bytes) -> tuple[bytes, ...]:
 
 
 def _overlap(data: bytes, secret: bytes) -> int:
-    """How many bytes at the end of the data are the beginning of the secret."""
+    """The number of bytes at the end of the data that begin the secret."""
     tail = data[1 - len(secret) :]
     first = secret[:1]
     place = tail.find(first)

@@ -137,7 +137,7 @@ async def cancel(call: Call) -> JSON:
 
 
 async def resume(call: Call) -> JSON:
-    """Let a run that was cancelled, or failed, go on."""
+    """Let a run that was cancelled, or failed, continue."""
     runs, run_id = await call.runs.opened(call.settings.runs), call.names["run"]
     await runs.show(run_id)
     await _note(call, "run.resume", run_id, {})
@@ -188,7 +188,7 @@ async def _waiting() -> ModuleType:
 
 
 async def cancel_program(call: Call) -> JSON:
-    """Give up a program that waits; its client is told with its next request."""
+    """Give up a program that waits; its client learns it with its next request."""
     program = call.names["program"]
     waiting = await _waiting()
     if not await waiting.cancel(call.gateway.store, program, _RUNS_MAX, call.by):

@@ -139,7 +139,7 @@ def _without_answer(run: Run[Any], before: History) -> History:
     """The history without the refused answer: `before` if no tool was called, else up to the last
     result.
 
-    Text that stands beside the last calls goes where it is the answer that was refused.
+    Text that stands alongside the last calls goes where it is the answer that was refused.
     """
     messages = run.history.messages
     acted = [

@@ -93,7 +93,7 @@ class SchemaOutput(_Output):
 
 
 def _described(kind: Any, given: Any) -> tuple[TypeAdapter[Any], JSON]:
-    """What reads the type, and its schema; `RequestError` where JSON cannot hold it."""
+    """The adapter of the type, and its schema; `RequestError` where JSON cannot hold it."""
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(kind)
         return adapter, adapter.json_schema(schema_generator=PlainSchema)

@@ -1,4 +1,4 @@
-"""Conversations of `run` and `chat`, kept in SQLite: to go on with, and to search.
+"""Conversations of `run` and `chat`, kept in SQLite: to continue with, and to search.
 
 The messages are a session's; the table here has one row a turn, for people, with an index of its
 words (pairs of letters where a language writes no spaces).

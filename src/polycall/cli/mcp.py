@@ -331,7 +331,7 @@ T = TypeVar("T")
 
 
 def look_at(path: Path, names: list[str], *, pin: bool) -> list[SeenServer]:
-    """The servers' tools beside the gateway's pins; with `pin`, they are taken as they are."""
+    """The servers' tools alongside the gateway's pins; with `pin`, they are taken as they are."""
     config = load_config(path)
     chosen = names or list(config.mcp)
     for name in chosen:

@@ -56,7 +56,7 @@ class McpServer(Struct, frozen=True, forbid_unknown_fields=True):
     address: str = ""
     about: str = ""
     handshake: bool = False  # speak the revision before the newest
-    roots: tuple[str, ...] = ()  # folders that the server is told to work in: file:///...
+    roots: tuple[str, ...] = ()  # folders that the server is informed to work in: file:///...
     tools: tuple[str, ...] = ("*",)
     ask_for: AskFor = "nothing"
     changed: Literal["refuse", "allow"] = "refuse"

@@ -44,7 +44,7 @@ class ProviderTable(Struct, frozen=True, forbid_unknown_fields=True):
     resource: str = ""
     profile: str = ""
     scope: str = ""
-    native_url: str = ""  # for what stands beside the chat, where that is elsewhere
+    native_url: str = ""  # for what stands alongside the chat, where that is elsewhere
     answer_bytes_max: int | None = None  # of a whole answer, and of one event of a stream
     embeddings: Literal["", "openai", "mistral", "ollama", "google", "vertex", "cohere"] = ""
 

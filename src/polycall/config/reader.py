@@ -53,7 +53,7 @@ def _hint(name: str, known: Sequence[str]) -> str:
 
 
 class Reader:
-    """Goes on after a mistake, so that one run shows them all, or the first `MISTAKES_MAX`."""
+    """Continues after a mistake, so that one run shows them all, or the first `MISTAKES_MAX`."""
 
     def __init__(
         self, text: str, name: str, environment: Mapping[str, str], folder: Path = Path()

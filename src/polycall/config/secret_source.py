@@ -88,7 +88,7 @@ def _printed(words: list[str]) -> tuple[int, bytes]:
     found = bytearray()
 
     def read() -> None:
-        with pipe:  # closed, a command that goes on printing ends
+        with pipe:  # closed, a command that continues printing ends
             while len(found) <= SECRET_BYTES_MAX:
                 piece = os.read(pipe.fileno(), SECRET_BYTES_MAX + 1 - len(found))
                 if not piece:

@@ -302,7 +302,7 @@ class Durable(Runs):
 
     def _lease_ended(self, keeping: asyncio.Task[None]) -> None:
         if not keeping.cancelled() and (error := keeping.exception()) is not None:
-            # Others will take over, so nothing may go on here.
+            # Others will take over, so nothing may continue here.
             _logger.error("the lease is not kept any more: work stops", exc_info=error)
             self._is_closing = True
             self._stop_work()

@@ -1,7 +1,7 @@
 """Durable runs for code without an event loop: each method, waited for.
 
 `with Durable(...) as durable` gives these.  The work is done on the event loop of `run_sync`, in a
-thread of its own, so runs go on while nothing is waited for.
+thread of its own, so runs continue while nothing is waited for.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def wire_for(provider: Provider, model: str) -> str:
 
 
 def native_url(provider: Provider) -> str:
-    """The address below which the provider's paths beside the chat stand."""
+    """The address below which the provider's paths alongside the chat stand."""
     return (provider.native_url or base_url(provider)).rstrip("/")
 
 
@@ -161,7 +161,7 @@ async def post(  # noqa: PLR0917 - all that one request needs
     read: Callable[[JSON], T],
     values_max: int = VALUES_MAX,
 ) -> tuple[T, int | None]:
-    """One request beside the chat: what `read` makes of its answer, and the tokens that a header
+    """One request alongside the chat: what `read` makes of its answer, and the tokens that a header
     counts.
 
     Raises the provider's typed error, and `ProtocolError` for more values than are wanted.

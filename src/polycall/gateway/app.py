@@ -257,13 +257,13 @@ class Gateway:
         self._take_up(config, router=self.services.router)
 
     def snapshot(self) -> Snapshot:
-        """What this process has counted, and does now."""
+        """The counts of this process, and its present work."""
         return Snapshot(
             self.metrics.counts, self.monitor.answering(), self.services.router.resting()
         )
 
     def start(self) -> None:
-        """Begin what goes on beside the requests; on the loop that serves them."""
+        """Begin what continues alongside the requests; on the loop that serves them."""
         self._maintenance.start()
 
     async def close(self) -> None:
@@ -405,7 +405,7 @@ class Gateway:
         return True
 
     def snapshots(self) -> Iterable[Snapshot]:
-        """What all processes of this group have counted, and do now."""
+        """The counts of all processes of this group, and their present work."""
         return self._slot.everybody()
 
     async def models(self) -> list[models.Model]:

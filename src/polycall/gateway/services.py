@@ -1,4 +1,4 @@
-"""What requests share in one process: where to send, what to carry, what was learned.
+"""The services that requests share in one process: routes, carried state, corrections.
 
 `GatewayServices` is made anew with each configuration.  It knows no request: what depends on one is
 a method of `ClientRequest`.
@@ -35,7 +35,7 @@ _REMEMBERED_MAX = 4096
 
 
 class GatewayServices:
-    """What a request needs of the process: where to send, what to carry, what is cached."""
+    """The services of the process for a request: routes, carried state, caches."""
 
     def __init__(
         self,
@@ -81,7 +81,9 @@ class GatewayServices:
         return without_usage(target) if target.provider.name in self._without_usage else target
 
     def corrections_of(self, target: Target, dialect: str) -> tuple[Correction, ...]:
-        """What refusals of this target taught, and what this request's own asks for."""
+        """The corrections from refusals of this target, and those that this request's own refusal
+        asks for.
+        """
         if not self.server.corrections:
             return ()
         provider = target.provider

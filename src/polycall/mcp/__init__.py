@@ -9,7 +9,7 @@ outputs.py     what its tools promise of their results
 toolset.py     a server's tools as a toolset; several.py several servers at once (`connect`)
 cooldown.py    pauses before a server that fails is started anew
 inspection.py  what in a definition somebody should look at
-looking.py     what servers offer, beside what was pinned
+looking.py     what servers offer, alongside what was pinned
 pins.py        what each definition was when somebody last looked at it
 comparing.py   what differs from it, and is held
 open_requests.py  how much a server may ask before it takes our answers

@@ -1,4 +1,4 @@
-"""What an MCP server answers over HTTP, weighed before the protocol's library reads it."""
+"""An MCP server's answers over HTTP, weighed before the protocol's library reads them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OBJECTS_MAX, VALUES_MAX = 40_000, 250_000
 
 
 class _Envelope(msgspec.Struct):
-    """What says to which request a message belongs."""
+    """The fields that say to which request a message belongs."""
 
     id: int | str | None = None
     method: str | msgspec.UnsetType = msgspec.UNSET
@@ -27,7 +27,7 @@ class _Envelope(msgspec.Struct):
 
 
 class _Error(msgspec.Struct):
-    """What an error says at least."""
+    """The fields that an error has at least."""
 
     code: int
     message: str
@@ -123,7 +123,7 @@ class BoundedBody(httpx2.AsyncByteStream):
         return jsontext.encode_bytes({"jsonrpc": "2.0", "id": asked, "error": error})
 
     def _id(self) -> types.RequestId | None:
-        """Of the request; `None` for a sign-in's form, no body, or a message without one."""
+        """The request's id; `None` for a sign-in's form, no body, or a message without one."""
         try:
             return msgspec.json.decode(self._asked.content, type=_Envelope).id
         except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""What servers ask of their clients in the middle of a call: a person's word, or a model's.
+"""Servers' questions to their clients in the middle of a call: to a person, or to a model.
 
 A server asks on the connection, which may serve several calls at once.  The answer goes to the call
 that is meant where the protocol says which; an older server's question is refused while several
@@ -62,7 +62,7 @@ Sample: TypeAlias = Callable[[SamplingRequest, ToolContext[Any]], Awaitable[Resp
 
 
 class GeneratesResponses(Protocol):
-    """What answers requests: `Client`, a model for tests."""
+    """A client that answers requests: `Client`, a model for tests."""
 
     async def generate_request(self, request: Request) -> Response:
         """One whole answer."""
@@ -153,7 +153,7 @@ class ServerQuestions:
 
     @property
     def callbacks(self) -> dict[str, Any]:
-        """For the protocol's client: without a callback it declares no capability."""
+        """The callbacks for the protocol's client: without one it declares no capability."""
         found: dict[str, Any] = {}
         if self._elicit is not None:
             found["elicitation_callback"] = self._elicited
@@ -219,7 +219,7 @@ class ServerQuestions:
         try:
             response = await self._sample(sampling_request(self._server, params), call)
         except PolycallError as error:
-            # The server's tool is told, and goes on as it can.
+            # The server's tool is informed, and continues as it can.
             return types.ErrorData(code=_REFUSED, message=str(error))
         text = "".join(part.text for part in response.message.parts if isinstance(part, Text))
         reason = "maxTokens" if response.finish_reason == "length" else "endTurn"

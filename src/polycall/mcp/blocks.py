@@ -16,7 +16,7 @@ _MANY, _VALUE_CHARS = 1_000, 256  # as many values, or such pieces of text, take
 
 
 class Annotations(Struct, rename="camel", omit_defaults=True):
-    """For whom a part is."""
+    """The audience of a part."""
 
     audience: list[Literal["user", "assistant"]] | None = None
     priority: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
@@ -78,7 +78,7 @@ class Icon(Struct, rename="camel", omit_defaults=True):
 
 
 class LinkBlock(_Block, tag="resource_link"):
-    """Where a resource is."""
+    """A link to a resource."""
 
     name: str
     uri: str
@@ -93,7 +93,7 @@ Block: TypeAlias = TextBlock | ImageBlock | AudioBlock | ResourceBlock | LinkBlo
 
 
 class CallResult(Struct):
-    """What a server's tool gave: `data` is its structured result, if it has one."""
+    """The result of a server's tool: `data` is its structured result, if it has one."""
 
     content: list[Block]
     data: Any = None

@@ -18,7 +18,7 @@ class _Stream:
         self._left, self._at = _AT_ONCE, time.monotonic()
 
     def pause_s(self) -> float:
-        """How long to wait before it is opened once more."""
+        """The seconds to wait before it is opened once more."""
         now = time.monotonic()
         self._left = min(self._left + (now - self._at) * _A_SECOND, _AT_ONCE) - 1.0
         self._at = now

@@ -56,7 +56,10 @@ class Comparison:
     async def notices(
         self, what: What, wires: Mapping[str, JSON], listed: Collection[str]
     ) -> list[Notice]:
-        """What somebody should look at; `listed` are all names, also of what is not compared."""
+        """The notices for a person to look at.
+
+        `listed` are all names, also of what is not compared.
+        """
         place = place_of(self.server, what)
         # Thousands of long definitions take seconds.
         found, doubts = await asyncio.to_thread(self._looked_through, what, wires)

@@ -136,7 +136,7 @@ class Connection:
         if not self._ready.done():
             self._scope.cancel()  # it may never be open
         if self._owner is not None:
-            if isinstance(self._server, HttpServer):  # it is told, and may not answer
+            if isinstance(self._server, HttpServer):  # it is informed, and may not answer
                 await asyncio.wait({self._owner}, timeout=_CLOSE_S)
                 self._scope.cancel()
             await asyncio.shield(self._owner)
@@ -164,7 +164,7 @@ class Connection:
         as_task: bool = False,
         begun: Begun = lambda _: None,
     ) -> CallResult:
-        """Run a tool; where the caller is cancelled, the server is told.
+        """Run a tool; where the caller is cancelled, the server is informed.
 
         `begun` hears of the task that the server makes of it.
         """
@@ -209,7 +209,7 @@ class Connection:
                 self._level = level
             except MCPError as error:
                 if error.code == types.REQUEST_TIMEOUT:
-                    self._level = level  # it was told, and does not answer this
+                    self._level = level  # it was informed, and does not answer this
                 told = truncated(error.message)
                 logger.warning("MCP server %r takes no log level: %s", self._server.name, told)
         return None
@@ -249,12 +249,12 @@ class Connection:
 
     @property
     def instructions(self) -> str:
-        """What the server says of how its tools are to be used."""
+        """The server's instructions for its tools."""
         return (self._client.instructions if self._client is not None else "") or ""
 
     @property
     def capabilities(self) -> types.ServerCapabilities:
-        """What the server can do."""
+        """The server's capabilities."""
         return self._connected().server_capabilities
 
     def _connected(self) -> Client:
@@ -407,7 +407,7 @@ class Connection:
             self._noise = str(message)
 
     async def _listen(self, client: Client, *, task_status: TaskStatus[None]) -> None:
-        """Ask to be told of changes, again where the stream ends, for as long as that works."""
+        """Subscribe to changes, again where the stream ends, for as long as that works."""
         can = client.server_capabilities
         has = {kind: getattr(can, kind) is not None for kind in _KINDS}
         if not any(has.values()):

@@ -31,7 +31,7 @@ def definition_of(tool: types.Tool) -> JSON:
 
 
 def result_of(result: CallResult) -> ToolResult:
-    """What a server's tool gave; the id of the call is the caller's affair."""
+    """The result of a server's tool; the caller adds the call's id."""
     content = [_part(block) for block in result.content]
     return ToolResult("", _with_data(content, result.data), is_error=result.is_error)
 

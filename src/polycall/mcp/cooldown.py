@@ -8,7 +8,7 @@ from polycall.errors import ToolServerError
 
 
 class Cooldown:
-    """How long a server that fails again and again is left alone.
+    """The time for which a server that fails again and again is left alone.
 
     After the third failure 0.5 seconds, then 1, 2 and so on, at most 30."""
 

@@ -33,7 +33,7 @@ _PAUSE_MS_MAX = 600_000
 
 
 class StreamEndedError(ToolServerError):
-    """A server's answer to one request broke off; others go on."""
+    """A server's answer to one request broke off; others continue."""
 
 
 class HttpTransport(StreamableHTTPTransport):

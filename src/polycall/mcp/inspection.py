@@ -1,4 +1,4 @@
-"""What in a definition nobody would see, or what reads as an order to a model.
+"""Parts of a definition that nobody would see, or that read as an order to a model.
 
 A definition is a text for a model that a stranger wrote.  These signs prove nothing, and their
 absence proves nothing either: a definition that has one is held until a person has looked at it.
@@ -66,7 +66,7 @@ _SPACE = re.compile(r"\s+")
 
 
 def suspicious(definition: JSON) -> str:
-    """What about a definition somebody should look at; empty where nothing was seen."""
+    """The reason to look at a definition; empty where there is none."""
     for text in _texts(definition):
         if any(_is_in(pattern, text) for pattern in (_TAGS, _HIDDEN, _SPELT)):
             return "it holds characters that nobody sees"

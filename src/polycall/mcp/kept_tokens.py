@@ -28,7 +28,7 @@ KeptT = TypeVar("KeptT", bound=BaseModel)
 
 
 class KeptTokens(BaseModel):
-    """What is kept of a sign-in at `url`."""
+    """The stored tokens of a sign-in at `url`."""
 
     url: str
     tokens: OAuthToken
@@ -55,7 +55,7 @@ class TokenKeeper:
         self.found: KeptTokens | None = None  # what was read or written last
 
     async def get_tokens(self) -> OAuthToken | None:
-        """What was kept, if it is of this server."""
+        """The stored tokens, if they are of this server."""
         text = await self.oauth.tokens.load("tokens")
         kept = None if text is None else _read(KeptTokens, text)
         self.found = kept if kept is not None and kept.url == self.url else None
@@ -80,7 +80,7 @@ class TokenKeeper:
         await self.oauth.tokens.save("tokens", self.found.model_dump_json(exclude_none=True))
 
     async def get_client_info(self) -> OAuthClientInformationFull | None:
-        """How we are registered; `client_id` of the options goes before all else."""
+        """Our registration; `client_id` of the options goes before all else."""
         oauth = self.oauth
         if oauth.client_id:
             method = "client_secret_post" if oauth.client_secret else "none"

@@ -21,7 +21,7 @@ _AT_ONCE = 100
 
 
 class ListBounds(NamedTuple):
-    """How much each of a server's lists may hold."""
+    """The largest sizes of a server's lists."""
 
     items_max: int = LIST_ITEMS_MAX
     bytes_max: int = LIST_BYTES_MAX
@@ -36,7 +36,7 @@ async def all_pages(
     bounds: ListBounds,
     is_pinned: bool = True,
 ) -> list[T]:
-    """What a list has on all its pages; `ToolServerError` where it has no end, or is too large.
+    """All pages of a list; `ToolServerError` where it has no end, or is too large.
 
     What is pinned is listed as a whole or not at all; of another list that is too long, a part.
     """
@@ -72,7 +72,7 @@ async def all_pages(
 
 
 async def _size(items: list[Any]) -> int:
-    """What they take, about.  Others run meanwhile."""
+    """The approximate size of the items.  Others run meanwhile."""
     size = 0
     for start in range(0, len(items), _AT_ONCE):
         for each in items[start : start + _AT_ONCE]:

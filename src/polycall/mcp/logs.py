@@ -24,7 +24,7 @@ _WRITTEN_WITHIN_S = 5.0
 
 
 class LogMessage(Struct, frozen=True):
-    """What a server says of its work; `data` is any JSON."""
+    """A server's message on its work; `data` is any JSON."""
 
     level: types.LoggingLevel
     data: Any
@@ -32,10 +32,10 @@ class LogMessage(Struct, frozen=True):
 
 
 class LogSink(Protocol):
-    """Where the messages of a server go."""
+    """The receiver of a server's messages."""
 
     def caller(self, context: ToolContext[Any]) -> Hashable:
-        """Who makes the call: messages of another's never reach this one."""
+        """The maker of the call: messages of another's never reach this one."""
         ...
 
     def level(self, context: ToolContext[Any]) -> types.LoggingLevel | None:

@@ -53,7 +53,7 @@ class SeenServer(Struct, frozen=True):
 
 
 async def look(servers: Iterable[Server], store: PinStore, *, pin: bool) -> list[SeenServer]:
-    """What the servers offer; with `pin`, it is kept as what they should offer from now on."""
+    """The servers' offers; with `pin`, they are kept as what to expect from now on."""
     return await asyncio.gather(*(_looked(server, store, pin=pin) for server in servers))
 
 
@@ -70,7 +70,7 @@ async def _looked(server: Server, store: PinStore, *, pin: bool) -> SeenServer:
 
 
 def known_pins(store: PinStore, server: str) -> dict[What, Mapping[str, Pin] | None]:
-    """What is pinned of a server."""
+    """The pins of a server, by kind."""
     return {what: store.load(place_of(server, what)) for what in KINDS}
 
 
@@ -85,7 +85,7 @@ def pins_of(found: Definitions) -> dict[What, dict[str, Pin]]:
 def seen_of(
     server: str, known: Mapping[What, Mapping[str, Pin] | None], found: Definitions
 ) -> SeenServer:
-    """A server's definitions beside what was pinned of it, if anything was."""
+    """A server's definitions alongside what was pinned of it, if anything was."""
     seen = {what: _seen(what, known.get(what), wires) for what, wires in found.items()}
     others = [each for what in seen if what != "tool" for each in seen[what]]
     return SeenServer(server, seen["tool"], others=others)

@@ -37,10 +37,10 @@ _TURN_S = 0.05
 
 
 class TokenStore(Protocol):
-    """Where tokens lie: `name` is a short word, the value text.  Keep it secret."""
+    """A store of tokens: `name` is a short word, the value text.  Keep it secret."""
 
     async def load(self, name: str) -> str | None:
-        """What was saved, if anything was."""
+        """The saved value, if there is one."""
         ...
 
     async def save(self, name: str, value: str) -> None:
@@ -134,7 +134,7 @@ def _learn_nothing(_: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class OAuth:
-    """How to sign in to one server.
+    """The sign-in to one server.
 
     `authorize` brings a person to the page; without it, a server that wants one is an error that
     says so.  With `grant="client_credentials"` no person is needed, but `client_id` and
@@ -156,7 +156,7 @@ class OAuth:
     learn: Callable[[Iterable[str]], None] = field(default=_learn_nothing, repr=False)
 
     def auth(self, url: str) -> httpx2.Auth:
-        """For the HTTP client of the server at `url`."""
+        """The authentication for the HTTP client of the server at `url`."""
         keeper = TokenKeeper(self, url)
         if self.grant == "client_credentials":
             return SecretSignIn.of(keeper)

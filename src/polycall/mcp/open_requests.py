@@ -1,4 +1,4 @@
-"""What a server may have us hold: requests that wait for their answer, and values of a message.
+"""Limits of what a server may have us hold: open requests, and values of a message.
 
 A server that asks and takes no answers would have us keep them all, whatever it is reached by:
 beyond a bound nothing is read of it.  The library reads each message several times, in the loop.

@@ -45,7 +45,7 @@ class OtherOffers:
         self._bounds = bounds
         self._notices: dict[What, list[Notice]] = {}
         self._addresses: dict[str, str] = {}  # of templates, by name
-        self._changes: Counter[What] = Counter()  # that a server told of
+        self._changes: Counter[What] = Counter()  # that a server reported
         self._looked_at: dict[What, int] = {}  # after so many of them
         self._held_back: set[str] = set()
         self._comparing = asyncio.Lock()
@@ -53,7 +53,7 @@ class OtherOffers:
 
     @property
     def notices(self) -> list[Notice]:
-        """Of all kinds."""
+        """The notices of all kinds."""
         return [notice for each in self._notices.values() for notice in each]
 
     def held(self, what: What, name: str) -> Notice | None:
@@ -65,7 +65,7 @@ class OtherOffers:
         return None
 
     def is_listed(self, what: What) -> bool:
-        """Whether a list of these was read, and no other is told of since."""
+        """Whether a list of these was read, and no other was reported since."""
         return self._looked_at.get(what) == self._changes[what]
 
     def forget(self, *kinds: What) -> None:
@@ -117,7 +117,10 @@ class OtherOffers:
         return await asyncio.to_thread(made)
 
     async def take_instructions(self, text: str) -> None:
-        """What the server says of itself, when it is met; `instructions` are it, unless held."""
+        """Take the server's instructions at the first meeting.
+
+        `instructions` are they, unless held.
+        """
         wires = instructions_wires(text)
         held = await self._compare("instructions", wires, [])
         self.instructions = "" if held else text
@@ -242,7 +245,7 @@ def instructions_wires(text: str) -> dict[str, JSON]:
 
 
 def suspicious_prompt(result: types.GetPromptResult, arguments: Mapping[str, str]) -> str:
-    """What about a filled prompt somebody should look at, but for what its client filled in."""
+    """The reason to look at a filled prompt, apart from what its client filled in."""
     own = [value for value in arguments.values() if suspicious({"value": value})]
     own.sort(key=len, reverse=True)
     shown = [result.description or "", *map(_words_of, result.messages)]
@@ -267,6 +270,6 @@ def wire_of(each: types.Prompt | types.ResourceTemplate) -> JSON:
 
 
 def _words_of(each: types.PromptMessage | types.Resource) -> JSON:
-    """What is read of it; pictures and files are data."""
+    """The words of an item; pictures and files are data."""
     hidden: Any = {"content": {"data": True, "resource": {"blob"}}}
     return each.model_dump(by_alias=True, exclude_none=True, mode="json", exclude=hidden)

@@ -1,4 +1,4 @@
-"""What a server's tools promise of their results, and whether a result keeps it.
+"""The promises of a server's tools on their results, and whether a result keeps them.
 
 The protocol's library checks that with Python's regular expressions, and without a bound: one
 pattern of a server's would hold the whole process for ever.
@@ -16,7 +16,7 @@ from polycall.tools.validate import SchemaChecker
 
 
 class Outputs:
-    """Of one connection."""
+    """The promises on one connection."""
 
     def __init__(self) -> None:
         self._schemas: dict[str, JSON] = {}

@@ -57,7 +57,7 @@ _LARGE = "x" * (DEFINITION_BYTES_MAX + 1)
 
 
 class Weight(NamedTuple):
-    """How much JSON a value takes, and about how many values are in it."""
+    """The size of a value as JSON, and about how many values are in it."""
 
     size_bytes: int
     values: int
@@ -93,7 +93,7 @@ def has_more_values(value: Any, most: int) -> bool:
 
 
 class _Apart:
-    """What of one answer is read apart."""
+    """The parts of one answer that are read apart."""
 
     def __init__(self) -> None:
         self._items: list[Any] = []
@@ -102,7 +102,7 @@ class _Apart:
         self._data: Any = None
 
     def rest_of(self, method: str, answer: JSON) -> JSON:
-        """What the library reads."""
+        """The part that the library reads."""
         if has_more_values(answer.get("_meta"), REST_VALUES_MAX):  # for a server's own clients
             answer = {key: value for key, value in answer.items() if key != "_meta"}
         name = _LISTS.get(method, "")
@@ -189,7 +189,7 @@ def _pieces(items: list[Any], *, of_definitions: bool) -> Iterator[list[Any]]:
 
 
 def _large(definition: JSON) -> JSON:
-    """What is listed in the place of a definition that is too large."""
+    """The entry in place of a definition that is too large."""
     named = {
         key: definition[key][:DEFINITION_BYTES_MAX]
         for key in ("name", "uri", "uriTemplate")

@@ -1,4 +1,4 @@
-"""What each definition of a server was when somebody last looked at it.
+"""Pins: each definition of a server as it was when somebody last looked at it.
 
 A server may change what a tool says of itself at any time, after it was trusted: the description is
 an instruction to the model.  So definitions are kept as hashes, and what differs is told.  The same
@@ -101,7 +101,7 @@ def _hash(value: Any) -> str:
 
 
 class PinStore(Protocol):
-    """Where pins are kept."""
+    """A store of pins."""
 
     def load(self, server: str) -> dict[str, Pin] | None:
         """A server's pins by name (`place_of` says where); `None` where it was never pinned."""

@@ -31,14 +31,14 @@ _OPEN_MAX = 20_000  # of clients that have left, mostly
 
 
 class _Envelope(msgspec.Struct):
-    """What tells a request from other messages."""
+    """The fields that tell a request from other messages."""
 
     id: int | str
     method: str
 
 
 class _Sent(msgspec.Struct):
-    """What a message has of these, whatever that is."""
+    """The fields of a message, whatever they hold."""
 
     id: msgspec.Raw = msgspec.Raw()
     method: msgspec.Raw = msgspec.Raw()
@@ -164,7 +164,7 @@ def guarded_streams(reading: Any, writing: Any) -> tuple[WatchedReading, Watched
 
 
 def refusal(request_id: types.RequestId) -> types.JSONRPCError:
-    """What a request under an open id is answered."""
+    """The answer to a request under an open id."""
     return _error(
         request_id, "a request with this id has no answer yet; nothing was run; use an id once"
     )
@@ -215,7 +215,7 @@ def _request_id(received: deque[Received]) -> types.RequestId | None:
 
 
 def _mistake(received: deque[Received]) -> str:
-    """What the library would take for a notification, or refuse in words that help nobody."""
+    """The mistake that the library would take for a notification, or refuse in unclear words."""
     body = _body(received)
     if body.lstrip()[:1] == b"[":
         return (

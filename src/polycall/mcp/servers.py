@@ -43,7 +43,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 @dataclass(frozen=True)
 class _Server:
-    """What every server has.
+    """The settings of every server.
 
     Its tools are called `name_tool`; `prefix` says something else, or nothing (`""`).  `ask_for`
     marks tools that need approval: those that do not deny that they may destroy, those that do not
@@ -90,12 +90,12 @@ class _Server:
 
     @property
     def list_bounds(self) -> ListBounds:
-        """How much each of its lists may hold."""
+        """The largest sizes of its lists."""
         return ListBounds(self.list_items_max, self.list_bytes_max)
 
     @property
     def names_start(self) -> str:
-        """What the names of its tools begin with."""
+        """The beginning of its tools' names."""
         return f"{self.name}_" if self.prefix is None else self.prefix
 
 
@@ -143,7 +143,7 @@ Server: TypeAlias = StdioServer | HttpServer
 def headers_hook(
     headers: Headers,
 ) -> Callable[[httpx2.Request], Awaitable[None]]:
-    """What asks a function for the headers of each request."""
+    """The hook that asks a function for the headers of each request."""
     assert callable(headers)
 
     async def hook(request: httpx2.Request) -> None:
@@ -263,7 +263,7 @@ def _check_keys(name: str, entry: JSON, wanted: set[str]) -> None:
 
 
 def _common(entry: JSON) -> dict[str, Any]:
-    """What is said of calls, for either transport."""
+    """The settings on calls, for either transport."""
     common: dict[str, Any] = {}
     timeout = entry.get("timeout")
     if timeout is not None:

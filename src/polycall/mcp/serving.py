@@ -55,7 +55,7 @@ def _connection_of(context: ServerRequestContext[Any]) -> str:
 
 
 class _Service:
-    """What answers the protocol's requests for tools."""
+    """Answers the protocol's requests for tools."""
 
     def __init__(self, toolset: AbstractToolset, *, with_approval: bool, deps: Any) -> None:
         # With approval it is the client that asks, as the server's owner said.
@@ -242,7 +242,7 @@ class _Guarded:
 
 
 def _annotations(tool: AnyTool) -> JSON:
-    """What we say of a tool: what its own server said, or that a person should be asked."""
+    """Our annotations of a tool: its own server's, or that a person should be asked."""
     if isinstance(tool, McpTool):
         return tool.annotations
     return {"destructiveHint": True} if tool.needs_approval else {}

@@ -50,7 +50,7 @@ class McpTools(AbstractToolset):
 
     @property
     def notices(self) -> list[Notice]:
-        """What was flagged last, of all servers."""
+        """The latest notices, of all servers."""
         return [notice for each in self.servers.values() for notice in each.notices]
 
     def __getitem__(self, name: str) -> AnyTool:
@@ -88,7 +88,7 @@ class McpTools(AbstractToolset):
 
 
 class McpConnecting:
-    """What `connect` gives: `async with` in an event loop, `with` for `run_sync`."""
+    """The result of `connect`: use `async with` in an event loop, `with` for `run_sync`."""
 
     def __init__(self, toolsets: list[McpToolset]) -> None:
         self._toolsets = toolsets

@@ -48,7 +48,7 @@ _TRIES = 4  # a kept token, one of another process, a renewed one, one of a sign
 
 
 class BoundedMetadata(OAuthClientMetadata):
-    """What we are registered with, whose `scope` is never wider than the operator's.
+    """The metadata of our registration, whose `scope` is never wider than the operator's.
 
     The library takes the scopes that a server names, at each step.
     """
@@ -70,7 +70,7 @@ class BoundedMetadata(OAuthClientMetadata):
 
 
 class SignIn(OAuthClientProvider):
-    """By a person, at a page: authorization code with PKCE."""
+    """Sign-in by a person, at a page: authorization code with PKCE."""
 
     keeper: TokenKeeper
     _needs_page = True
@@ -269,7 +269,7 @@ class SignIn(OAuthClientProvider):
 
 
 class SecretSignIn(SignIn, ClientCredentialsOAuthProvider):
-    """By a client's own secret."""
+    """Sign-in by a client's own secret."""
 
     _needs_page = False
 
@@ -292,7 +292,7 @@ class SecretSignIn(SignIn, ClientCredentialsOAuthProvider):
 
 
 def needs_person(url: str) -> ToolServerError:
-    """What to say where nobody can sign in."""
+    """The error where nobody can sign in."""
     return ToolServerError(
         f"{_host(url)} wants a person to sign in; 'polycall mcp login' does it, or give "
         "OAuth(authorize=...)"

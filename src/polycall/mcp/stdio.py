@@ -44,7 +44,7 @@ _LOST = (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream
 
 
 class _Lines:
-    """Whole lines of what comes in pieces; a piece is looked at once."""
+    """Whole lines out of pieces; a piece is looked at once."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -87,7 +87,7 @@ async def stdio_transport(
         try:
             await _write(process, taken)
         finally:
-            await given.aclose()  # what waits for an answer to it is told that none comes
+            await given.aclose()  # what waits for an answer to it learns that none comes
             written.set()
 
     async with anyio.create_task_group() as group:

@@ -34,13 +34,13 @@ Report = Callable[[str], Awaitable[None]]
 class ServerTask(Struct, eq=False, omit_defaults=True):
     """A server's task; `place` says which server it is, to who keeps it.
 
-    One that `is_left` goes on at its server when nobody waits for it any more.
+    One that `is_left` continues at its server when nobody waits for it any more.
     """
 
     id: str
     place: str = ""
     is_left: bool = False
-    is_cancelled: bool = False  # the server is told
+    is_cancelled: bool = False  # the server is informed
 
 
 class TaskForgottenError(ToolServerError):
@@ -61,7 +61,7 @@ _cancelling: set[asyncio.Task[Any]] = set()
 
 
 class UpdateTaskParams(types.RequestParams):
-    """What `tasks/update` brings."""
+    """The parameters of `tasks/update`."""
 
     task_id: str
     input_responses: dict[str, Any]
@@ -84,7 +84,9 @@ class TaskHandle(types.Result):
 
 
 class TaskExtension(ClientExtension):
-    """For the protocol's client: says that tasks are taken, and waits for their results."""
+    """The extension for the protocol's client: says that tasks are taken, and waits for their
+    results.
+    """
 
     identifier = EXTENSION
 
@@ -190,7 +192,7 @@ async def _finished(
 
 
 async def _state(session: ClientSession, name: str) -> JSON:
-    """How a task is; `TaskForgottenError` where its server does not know it."""
+    """The state of a task; `TaskForgottenError` where its server does not know it."""
     try:
         return await _asked(session, "tasks/get", types.GetTaskRequestParams(task_id=name))
     except MCPError as error:
@@ -240,7 +242,7 @@ async def _raw_answer(session: ClientSession, request: types.Request[Any, Any]) 
 
 
 async def _watched(session: ClientSession, task: ServerTask, waiting: Awaitable[T]) -> T:
-    """The result; where nobody waits for it any more, the server is told."""
+    """The result; where nobody waits for it any more, the server is informed."""
     try:
         return await waiting
     except BaseException as error:
@@ -261,7 +263,7 @@ async def _cancelled(session: ClientSession, name: str) -> None:
 
 
 def _pause_s(wanted_ms: Any) -> float:
-    """How long to wait before the next look."""
+    """The seconds to wait before the next look."""
     is_number = isinstance(wanted_ms, int | float) and not isinstance(wanted_ms, bool)
     if not is_number or wanted_ms != wanted_ms:  # noqa: PLR0124 - of NaN, a loop makes no pause
         return _POLL_S

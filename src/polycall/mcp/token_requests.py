@@ -1,4 +1,4 @@
-"""What a sign-in sends to an authorization server, and what it takes from its answers.
+"""The requests of a sign-in to an authorization server, and its answers.
 
 A server says where its tokens are had, so anybody may stand there.  Each request goes out by a
 client of its own: the headers of the server's requests are not on it, and an answer that is long,
@@ -90,7 +90,7 @@ async def _read(response: httpx2.Response, place: str) -> bytes:
 
 
 def refusal(response: httpx2.Response) -> ToolServerError:
-    """What was answered in the place of what was asked for, without what we had sent."""
+    """The error for a refused request, without the values that we had sent."""
     words = f"HTTP status {response.status_code}"
     if response.is_redirect:
         location = printable_line(response.headers["location"].partition("?")[0])[:_WORDS_MAX]
@@ -175,7 +175,7 @@ def _table(response: httpx2.Response) -> JSON:
 
 
 def _sent_values(sent: httpx2.Request) -> Iterable[str]:
-    """What of a request must stand in no error."""
+    """The values of a request that no error may show."""
     found = {value for _, value in parse_qsl(sent.content.decode("utf-8", "replace"))}
     basic = sent.headers.get("authorization", "").partition(" ")[2]
     try:

@@ -141,7 +141,7 @@ class McpToolset(AbstractToolset):
 
     @property
     def notices(self) -> list[Notice]:
-        """What was flagged last, of tools and of what else the server has."""
+        """The latest notices, of tools and of the server's other offers."""
         return [*self._tool_notices, *self.others.notices]
 
     @property
@@ -233,7 +233,7 @@ class McpToolset(AbstractToolset):
     async def resume(self, name: str, task: ServerTask, context: ToolContext[Any]) -> ToolResult:
         """Wait for the result of a call that the server made a task of, maybe for another process.
 
-        A server that is away is tried again for a while.
+        A server that is unreachable is tried again for a while.
         """
         until = asyncio.get_running_loop().time() + _RESUME_S
         pause_s = _RESUME_PAUSE_S
@@ -263,7 +263,7 @@ class McpToolset(AbstractToolset):
             raise
 
     async def cancel_task(self, task: ServerTask) -> None:
-        """Tell the server that nobody waits for a task any more, as soon as it can be told."""
+        """Tell the server that nobody waits for a task any more, as soon as it can be informed."""
         task.is_cancelled = True
         try:
             async with asyncio.timeout(_CANCEL_S):
@@ -299,12 +299,12 @@ class McpToolset(AbstractToolset):
 
     @property
     def instructions(self) -> str:
-        """What the server says of how its tools are to be used, as it was pinned."""
+        """The server's instructions for its tools, as they were pinned."""
         return self.others.instructions
 
     @property
     def capabilities(self) -> types.ServerCapabilities | None:
-        """What the server can do; `None` while it is not connected."""
+        """The server's capabilities; `None` while it is not connected."""
         if self._connection is None or not self._connection.is_open:
             return None
         return self._connection.capabilities

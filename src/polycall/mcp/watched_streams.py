@@ -51,7 +51,7 @@ class _Stream:
 
 
 class WatchedReading(_Stream):
-    """What the other side says."""
+    """Reads the other side's messages."""
 
     @property
     def last_context(self) -> Any:
@@ -75,7 +75,7 @@ class WatchedReading(_Stream):
 
 
 class WatchedWriting(_Stream):
-    """What we say."""
+    """Writes our messages."""
 
     async def send(self, item: SessionMessage, /) -> None:
         try:

@@ -73,7 +73,7 @@ STREAM_BYTES_MAX = 32 * 2**20
 class Capabilities(Struct, frozen=True):
     """The capabilities of a model; `None` is unknown.  `structured_output` means by JSON Schema.
 
-    `tools="prompted"`: it is sent none, they are told in the prompt.
+    `tools="prompted"`: it is sent none, the prompt describes them.
     """
 
     tools: bool | Literal["prompted"] | None = None
@@ -137,7 +137,7 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     scope: str = ""
     host_price_id: str = ""
     embeddings: str = ""  # whose wire for embeddings; "": by the dialect
-    native_url: str = ""  # for what stands beside the chat, where that is elsewhere
+    native_url: str = ""  # for what stands alongside the chat, where that is elsewhere
     answer_bytes_max: int | None = None
 
     @property
@@ -206,7 +206,7 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
         return family.price_id, found.name
 
     def pricings(self, model: str) -> Iterator[tuple[str, str]]:
-        """Where to look for a price, in order: a host's row of the name, of the model without the
+        """The places of a price, in order: a host's row of the name, of the model without the
         host's way of running it, and then the model's own vendor.
 
         What a variant costs beyond its model (`:online`) is not known.

@@ -1,7 +1,7 @@
 """Talks: an agent that is spoken with, through realtime models of three kinds.
 
 talk.py           the talk: what an application opens, hears and says
-events.py         what a talk says while it goes on, and what is left of it
+events.py         what a talk says while it continues, and what is left of it
 machine.py        the state machine; speech.py what is heard and said, answers.py calls and results,
                   talk_state.py what they share and what was used; no IO in any of them
 replies.py        the queue in front of replies; calls.py the open calls, and `stay_silent`

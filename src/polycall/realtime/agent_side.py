@@ -1,4 +1,4 @@
-"""The agent of a talk: what it may be, what the voice is told of it, and how its calls run."""
+"""The agent of a talk: what it may be, what the voice learns of it, and how its calls run."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Answers(Speech):
         self._speak()
 
     def note(self, call_id: str, text: str, *, speaks: bool = False) -> None:
-        """A call goes on: how far it is, or what it waits for."""
+        """A call continues: how far it is, or what it waits for."""
         opened = self.calls.open.get(call_id)
         if opened is None or self.connection.state in ("closing", "ended"):
             return
@@ -120,7 +120,7 @@ class Answers(Speech):
             self._replies.untaken.add(call.id)
 
     def _stop_speaking(self) -> None:
-        """Stop the reply that goes on, so that there may be another."""
+        """Stop the reply that continues, so that there may be another."""
         current = self._replies.current
         if current is not None and current.state == "active":
             current.state = "cancelling"

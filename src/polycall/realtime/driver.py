@@ -68,7 +68,7 @@ class TalkDriver:
         raise NotImplementedError
 
     def _finish(self) -> None:
-        """Nothing goes on any more."""
+        """Nothing continues any more."""
         raise NotImplementedError
 
     async def _call(self, opened: OpenCall) -> None:

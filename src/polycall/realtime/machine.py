@@ -23,7 +23,7 @@ from polycall.voices.protocol import OpenSession, Signal
 _INPUT_HELD_MS = 10_000.0
 # A delegation has no text: so long its words are waited for.
 _DELEGATION_WAIT_S = 2.0
-# What is due, and waits until nothing goes on, is looked at again so often.
+# What is due, and waits until nothing continues, is looked at again so often.
 _LOOK_S = 0.1
 
 
@@ -294,7 +294,7 @@ class TalkMachine(Answers):
 
     def _vendor_error(self, error: protocol.VendorError) -> None:
         if self.connection.state == "opening" and error.kind != "expired":
-            # The session that was asked for is refused: there is no other to go on with.
+            # The session that was asked for is refused: there is no other to continue with.
             self._fatal = error.message or error.code
             self.end("refused", self._fatal)
             return

@@ -44,7 +44,7 @@ class Speech(TalkState):
     def _interrupt(self, *, truncates: bool) -> None:
         """Stop playback; say what was heard of what was cut off."""
         if self.voice.replies == "continuous":
-            # Its sound is one item without an end, which goes on after this.
+            # Its sound is one item without an end, which continues after this.
             self._interrupt_stream()
             return
         current = self._replies.current

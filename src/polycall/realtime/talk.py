@@ -451,7 +451,7 @@ class Talk(TalkDriver):
         self._post(partial(machine.delegated, delegation_id, words))
 
     async def _ask(self, request: ApprovalRequest) -> Answer:
-        """An approval while the talk goes on: the model, or the caller, hears that it waits."""
+        """An approval while the talk continues: the model, or the caller, hears that it waits."""
         if self._approve == "voice":
             if self.voice.late == "waits":
                 words = "this voice waits for its calls and cannot ask the caller meanwhile"

@@ -30,7 +30,7 @@ _CLOSE_S = 5.0
 
 
 class RemoteBroker:
-    """The host's desk, as far as a run needs it.  The host checks what it is told."""
+    """The host's desk, as far as a run needs it.  The host checks what it receives."""
 
     def __init__(self, tools: Collection[str], send: Callable[[Frame], None]) -> None:
         self.functions = dict.fromkeys(tools)
@@ -101,7 +101,7 @@ class SessionChannel(asyncio.Protocol):
     async def _serve(self, began: float, seed: int) -> None:
         try:
             worker = await self._pool.open(began=began, seed=seed)
-        except Exception as error:  # noqa: BLE001 - the host is told of whatever it is
+        except Exception as error:  # noqa: BLE001 - the host hears of whatever it is
             self._send({"type": "failed", "text": f"{type(error).__name__}: {error}"})
             return
         try:

@@ -137,7 +137,7 @@ class MontyRun:
             if self._fault is not None:
                 raise self._fault
             job.broker.check_end()
-            # Beside the loop: values and errors may be large.
+            # Alongside the loop: values and errors may be large.
             complete = snapshot
             return await self._in_thread(lambda: self._finished(complete))
         except _Stalled:

@@ -8,7 +8,7 @@ Pure functions on plain dictionaries; nothing here changes its input.
     gemini.py   Gemini's subset of OpenAPI, and back; gemini_json.py its part of JSON Schema
     merge.py    two schemas in one
     root.py     a plain object at the root, where a wire takes nothing else
-    words.py    keywords that a target does not know, told in the description
+    words.py    keywords that a target does not know, written into the description
     root.py     one plain object at the root
     walk.py     where a schema holds schemas
     memo.py     remembering what an adaptation gave

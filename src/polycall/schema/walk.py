@@ -125,7 +125,7 @@ def nesting(value: Any) -> int:
 
 
 def infinities(value: Any) -> list[tuple[str | int, ...]]:
-    """Where numbers are beyond what a float holds, as `1e400` is."""
+    """The places of numbers beyond a float's range, such as `1e400`."""
     found: list[tuple[str | int, ...]] = []
     open_values: list[tuple[Any, tuple[str | int, ...]]] = [(value, ())]
     while open_values:

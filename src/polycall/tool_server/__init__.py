@@ -2,7 +2,7 @@
 
 openapi_tools.py  the operations of an OpenAPI document as tools that send requests
 code_mode.py      `search` and `run`: programs with everything behind them as typed functions
-described.py      what a model is told of the functions: signatures, results, namespaces
+described.py      the functions as a model reads them: signatures, results, namespaces
 """
 
 from polycall.tool_server.code_mode import CodeMode, CodeToolset

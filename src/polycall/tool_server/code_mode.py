@@ -1,7 +1,7 @@
 """Code mode: `search` finds functions, `run` runs Python that awaits them.
 
 Two definitions stand for any number of tools.  A program's calls take the path of direct calls; one
-that needs a person's word pauses the program, which then goes on from its journal.
+that needs a person's word pauses the program, which then continues from its journal.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class CodeMode:
         return SEARCH.format(count=len(spaces), of=of)
 
     def index(self) -> ToolSearch:
-        """What searches look in, made once: of thousands of tools that takes a while."""
+        """The index of searches, made once: for thousands of tools that takes a while."""
         if self._search is None:
             self._search = ToolSearch({full: self.tools[name] for full, name in self._full.items()})
         return self._search
@@ -201,7 +201,7 @@ class CodeMode:
         """The result of a program, as the model reads it.
 
         `session` is what the model named, `implicit` what its connection stands for.  Raises
-        `ProgramPausedError` where a person is to be asked; `resume` goes on.
+        `ProgramPausedError` where a person is to be asked; `resume` continues.
         """
         kept, is_new, note = await self._session(owner, session, implicit)
         if len(code) <= kept.session.limits.code_chars:
@@ -219,7 +219,7 @@ class CodeMode:
         return await self._concluded(kept, owner, result, note)
 
     async def resume(self, owner: str, session: str, execute: Execute) -> ToolResult:
-        """Go on with the paused program of a session; its calls are put to `execute` again."""
+        """Continue with the paused program of a session; its calls are put to `execute` again."""
         kept = self._sessions.get((owner, session))
         if kept is None or not kept.journal:
             raise ToolError("no program waits in this session; it has expired, or was resumed")
@@ -357,7 +357,7 @@ class CodeMode:
 
 
 class ProgramPausedError(Exception):
-    """A program waits for a person's word on `pending`; `CodeMode.resume` goes on with it."""
+    """A program waits for a person's word on `pending`; `CodeMode.resume` continues with it."""
 
     def __init__(self, owner: str, session: str, pending: list[PendingApproval]) -> None:
         super().__init__("the program waits for a person's word")

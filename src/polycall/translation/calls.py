@@ -47,7 +47,7 @@ class UniqueIds:
     def __init__(self, taken: Iterable[str] = (), *, length_max: int | None = None) -> None:
         """`length_max`: how much of an id stands before its number."""
         self.taken = set(taken)
-        self._numbers: dict[str, int] = {}  # with which the search for a free one goes on
+        self._numbers: dict[str, int] = {}  # with which the search for a free one continues
         self._length_max = length_max
 
     def take(self, call_id: str) -> str:

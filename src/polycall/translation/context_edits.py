@@ -1,6 +1,6 @@
 """Anthropic's edits of a long context, done here for another vendor's model.
 
-The client asks for them in `context_management`, and goes on sending all of the conversation: old
+The client asks for them in `context_management`, and continues sending all of the conversation: old
 results of tools, and old thinking, are taken out of what the model is sent.  Fields and defaults:
 https://platform.claude.com/docs/en/build-with-claude/context-editing, read on 2026-11-29.
 """

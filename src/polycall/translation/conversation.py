@@ -2,7 +2,7 @@
 
 Reading and rendering it anew costs more with each step.  A caller that knows that the beginning has
 come before passes the messages as a `Conversation`; what its readers and writers found out about a
-beginning is in its `known`, and they go on from there.  A plain list is read from its start.
+beginning is in its `known`, and they continue from there.  A plain list is read from its start.
 
 Clients write the last messages otherwise when they send them again: a mark for the cache moves on,
 a reminder goes.  So a beginning ends `TAIL` messages before the end, and those are read each time;
@@ -145,8 +145,7 @@ def end_of_beginning(messages: Sequence[Any], known: dict[Any, Any] | None = Non
 
 
 def last_turn(messages: Sequence[Message], start: int, known: dict[Any, Any] | None = None) -> int:
-    """Where the last of the model's turns begins that is likely to come again; `start` where there
-    is none after it."""
+    """The place of the last model's turn that will probably come again; `start` without one."""
     for place in range(min(end_of_beginning(messages, known), len(messages) - 1), start, -1):
         if messages[place].role == "assistant" and messages[place - 1].role != "assistant":
             return place
@@ -194,7 +193,7 @@ class Beginning(Struct, frozen=True, eq=False):
     wire: list[JSON]
     warnings: list[Warning]
     aliases: dict[str, ToolName]
-    state: Any  # what its writer goes on from
+    state: Any  # what its writer continues from
 
 
 class Beginnings:
@@ -213,7 +212,7 @@ class Beginnings:
         return self._known is not None
 
     def of(self, messages: Sequence[Message]) -> Beginning | None:
-        """The one that these messages begin with, if the model goes on after it."""
+        """The one that these messages begin with, if the model continues after it."""
         found: Beginning | None = None if self._known is None else self._known.get(self._key)
         if found is None or found.quirks is not self._quirks:
             return None

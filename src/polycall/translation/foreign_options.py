@@ -29,7 +29,7 @@ _REFUSED_FIELDS = frozenset(
     }
 )
 
-# What some clients write where they want none of that.  An empty object is a wish for some.
+# What some clients write where they want none of that.  An empty object is a request for some.
 _DEFAULTS: tuple[Any, ...] = (False, [], ["text"])
 
 # These say how the client wants its own answer framed or kept, not what the model should do.
@@ -125,7 +125,7 @@ def _note_marks(place: JSON, owner: str, dialect: str, losses: Losses) -> None:
         if value in _NO_MARKS:
             continue
         detail = f"a mark of {owner} without a counterpart in {dialect}"
-        # An answer's citations are a list; the wish for some is an object.
+        # An answer's citations are a list; the request for some is an object.
         if isinstance(value, list):
             detail = f"what an answer of {owner} has cited"
         losses.drop(name, detail)

@@ -99,7 +99,7 @@ def row_for(part: ir.Opaque, place: str) -> Row:
     if place == "tool_result" and found.treatment not in ("said", "media"):
         return replace(found, treatment="said")
     if place in ("user", "system") and found.treatment not in ("said", "media", "tools"):
-        return replace(found, treatment="refused")  # what the model was told or asked is needed
+        return replace(found, treatment="refused")  # what the model read or was asked is needed
     if part.kind.startswith("tool_search_") and part.data.get("execution") == "server":
         return replace(found, treatment="left out")
     return found
@@ -324,7 +324,7 @@ class _Adapter:
 
 
 def _arguments(data: JSON) -> str:
-    """An item's fields as arguments: those of its action where it has nothing beside one."""
+    """An item's fields as arguments: those of its action where it has nothing alongside one."""
     fields = {
         key: value
         for key, value in data.items()

@@ -2,7 +2,7 @@
 
 A vendor searches itself among tools that are loaded later: another model is sent all of them, so
 nothing is left to search.  Anthropic's system messages add and remove tools in the course of a
-conversation: another model is told so in words, and chooses among those that are left.
+conversation: another model reads so in words, and chooses among those that are left.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def inline_definitions(messages: list[Message]) -> list[JSON]:
 
 
 def with_tool_changes(request: Request, losses: Losses) -> Request:
-    """The request with its changes of tools made by the choice of tools, and told in words.
+    """The request with its changes of tools made by the choice of tools, and described in words.
 
     A change of a whole server's tools is refused: only that vendor knows them.
     """

@@ -17,7 +17,7 @@ class _Text:
 
 
 def grow_text(fields: JSON, key: str, text: str) -> None:
-    """Have the text of a field go on; anything else than a text is replaced."""
+    """Have the text of a field continue; anything else than a text is replaced."""
     known: Any = fields.get(key)
     if isinstance(known, _Text):
         known.pieces.append(text)

@@ -122,7 +122,7 @@ class StreamEncoderBase:
 
     @property
     def repeated_bytes(self) -> int:
-        """How long the texts are that an event may say again."""
+        """The bytes of texts that a later event may repeat."""
         return 0
 
     def frames(self, event: ir.Event) -> Iterator[bytes]:
@@ -208,7 +208,7 @@ class StreamDecoderBase:
         return 0 if self._frames is None else self._frames.held_bytes
 
     def usage_so_far(self) -> ir.Usage:
-        """Read what was told.  A dialect that tells of it before the end implements this too."""
+        """Read what was reported.  A dialect that reports it before the end implements this too."""
         return ir.Usage()
 
     def framing(self, head: bytes) -> Framing:

@@ -18,7 +18,7 @@ def has_bare_turn(messages: list[Any], is_result: _Test, is_thinking: _Test) -> 
 
     `messages` are Anthropic's, on any of its wires: content in blocks.  With a fixed budget of
     thinking the vendor refuses such a turn, which another model wrote, or this one without.  Later
-    messages of the same turn need none: the model thinks once, and goes on after results
+    messages of the same turn need none: the model thinks once, and continues after results
     (platform.claude.com/cookbook/extended-thinking-extended-thinking-with-tool-use, 2026-11-30).
     """
     is_bare = False
@@ -43,7 +43,7 @@ def without_budget(
     *,
     adapts: bool,
 ) -> JSON:
-    """The thinking to ask for: no fixed budget where the turn that goes on began without any.
+    """The thinking to ask for: no fixed budget where the turn that continues began without any.
 
     `adapts`: the model can choose how much it thinks; else it does not think.
     """

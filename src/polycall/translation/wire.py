@@ -68,7 +68,7 @@ class Decoder(Protocol):
     event_bytes_max: int  # of one event; may be set before the first bytes
 
     @property
-    def usage(self) -> ir.Usage: ...  # what the wire has told so far, before any end
+    def usage(self) -> ir.Usage: ...  # the wire's reports so far, before any end
     @property
     def held_bytes(self) -> int: ...  # of an event that has not ended
     def feed(self, chunk: bytes) -> list[ir.Event]: ...
@@ -314,7 +314,7 @@ END_USER_LENGTH_MAX = 64
 def end_user_of(
     request: ir.Request, family: str, losses: Losses, *, length_max: int = END_USER_LENGTH_MAX
 ) -> str:
-    """The end user as another vendor may be told: a hash of it, where it was meant for one.
+    """The end user as another vendor may know it: a hash of it, where it was meant for one.
 
     `family` begins the names of the dialects whose vendor the client spoke to.  What is too long
     for the wire is hashed too.

@@ -28,8 +28,8 @@ class Voice(Struct, frozen=True):
     | field | meaning |
     |---|---|
     | `replies` | who begins a reply: the `client`, the `server`, or nobody (`continuous`) |
-    | `truncates` | can be told how much of an item was heard |
-    | `cancels` | can be told to stop a reply |
+    | `truncates` | can learn how much of an item was heard |
+    | `cancels` | can be asked to stop a reply |
     | `stops_itself` | stops a reply by itself when the caller speaks |
     | `late` | results may come late: `always`, for tools `declared` so, or the call is waited for |
     | `schedules` | what a late result may say of when it is spoken about |

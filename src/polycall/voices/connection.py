@@ -92,7 +92,7 @@ class WebSocket:
             raise ConnectionClosedError(str(error) or type(error).__name__) from None
 
     async def _send_long(self, frame: bytes, kind: int) -> None:
-        """As aiohttp sends it, with one copy less."""
+        """Send as aiohttp does, with one copy less."""
         from aiohttp._websocket.helpers import websocket_mask  # noqa: PLC0415 - it is loaded
 
         writer, mask = self._inner._writer, os.urandom(4)
@@ -149,7 +149,7 @@ class WebSocket:
 
     async def close(self) -> None:
         try:
-            # Some voices go on sending.
+            # Some voices continue sending.
             async with asyncio.timeout(_CLOSE_S):
                 if self._is_receiving or self._inner.closed:
                     await self._inner.close()

@@ -217,7 +217,7 @@ class OfferedTool(Struct, frozen=True):
 
 
 class OpenSession(Struct, frozen=True):
-    """Begin, or go on from `handle`; `history` is what was said before."""
+    """Begin, or continue from `handle`; `history` is what was said before."""
 
     model: str
     instructions: str

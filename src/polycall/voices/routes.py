@@ -35,7 +35,7 @@ class ClientRoute(Struct, frozen=True):
     | `model_at` | the fields of the first frame that lead to the model's name; else `?model=` |
     | `marks` | a provider's frame that is read has one of these: the others are passed by |
     | `protocol` | the sub-protocol that is spoken, where a client asks for one |
-    | `resumes_at` | the fields of the first frame that lead to the session that it goes on with |
+    | `resumes_at` | the fields of the first frame that lead to the session that it continues with |
     | `asks` | a client's frame that asks for a reply has one of these texts |
     | `handle_at` | the fields of a provider's frame that lead to what names this session |
     """
@@ -77,7 +77,7 @@ class ClientRoute(Struct, frozen=True):
         return ""
 
     def resumes(self, frame: JSON) -> list[str]:
-        """The earlier sessions that a first frame goes on with, however their fields are spelt."""
+        """The earlier sessions that a first frame resumes, however their fields are spelt."""
         found: list[JSON] = [frame]
         for name in self.resumes_at:
             values = [each[field] for each in found for field in each if _is_field(field, name)]
@@ -121,7 +121,7 @@ class ClientRoute(Struct, frozen=True):
         return (*self.asks, b"\\u00") if self.asks else ()
 
     def with_one_model(self, frame: bytes, asked: str, model: str) -> JSON | None:
-        """What is to be sent of a frame that may name a model; `None` where that is the frame."""
+        """The replacement of a frame that may name a model; `None`: the frame as it is."""
         try:
             body: Any = jsontext.decode(frame)
         except ValueError as error:

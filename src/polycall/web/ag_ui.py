@@ -59,10 +59,10 @@ def ag_ui(
 ) -> AsyncGenerator[bytes]:
     """A run as AG-UI's events.
 
-    `run_id` begins the ids of its parts, in place of the request's own: a run that goes on after
+    `run_id` begins the ids of its parts, in place of the request's own: a run that continues after
     an approval has the same one.  A run with `approve="pause"` that waits ends by an interrupt for
     each approval; the client's next request resumes it.  `on_approval="interrupt"` does the same
-    for a durable run, which `answer_durable` goes on with.  Background tasks are activities, what
+    for a durable run, which `answer_durable` continues with.  Background tasks are activities, what
     tools say are custom events.
     """
     encoder = _AGUIEncoder(request, run_id or request.run_id)

@@ -126,7 +126,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def approval(self, data: JSON) -> list[JSON]:
-        """A call of a run that goes on waits for a person."""
+        """A call of a run that continues waits for a person."""
 
     @abstractmethod
     def custom(self, name: str, data: JSON) -> list[JSON]:

@@ -27,10 +27,10 @@ SSE_HEADERS = {
 }
 VERCEL_HEADERS = {**SSE_HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
 
-# `cancel` stops the run, `leave` lets it go on to its end; a function is called, and decides.
+# `cancel` stops the run, `leave` lets it continue to its end; a function is called, and decides.
 OnLeave: TypeAlias = Literal["cancel", "leave"] | Callable[[], Awaitable[None]]
 
-# What becomes of an answer whose durable run waits for a person: it goes on, or it ends.
+# What becomes of an answer whose durable run waits for a person: it continues, or it ends.
 OnApproval: TypeAlias = Literal["event", "interrupt"]
 
 # Runs whose reader has left: each ends by its own limits.
@@ -58,7 +58,7 @@ async def sse(
 ) -> AsyncGenerator[bytes]:
     """Server-Sent Events: `event` is the type, `data` the typed JSON of docs/events.md.
 
-    `id` is the event's number.  Of a durable run a reader goes on from there after a break: give
+    `id` is the event's number.  Of a durable run a reader continues from there after a break: give
     `handle.stream(after=int(last_event_id))`.  The last event is `end` with the reason, or
     `error` with words.  Without `approvals` nobody can answer, and calls that need it are refused.
     """
@@ -213,7 +213,7 @@ class Verdict(Struct, frozen=True):
 
 
 class Approvals:
-    """Requests of runs that go on in this process, until each is answered.
+    """Requests of runs that continue in this process, until each is answered.
 
     Give it to the function that streams a run; a later request answers by `answer`.  An id is
     that of the approval event.

@@ -29,7 +29,7 @@ class VercelRequest(Struct, frozen=True):
 
     chat_id: str
     prompt: Message
-    message_id: str = ""  # of the assistant's message that goes on
+    message_id: str = ""  # of the assistant's message that continues
     prompt_id: str = ""  # of the user's message: the same where it is sent again
     verdicts: dict[str, Verdict] = {}
 
@@ -70,10 +70,10 @@ def vercel(
 ) -> AsyncGenerator[bytes]:
     """A run as a UI message stream; send it with `VERCEL_HEADERS`.
 
-    `run_id` begins the ids of its parts: a run that goes on after an approval has the same one.
+    `run_id` begins the ids of its parts: a run that continues after an approval has the same one.
     A run with `approve="pause"` that waits asks for each approval and finishes; the request that
     `useChat` then sends has the answers.  `on_approval="interrupt"` does the same for a durable
-    run, which `answer_durable` goes on with.  Background tasks are `data-task` parts.
+    run, which `answer_durable` continues with.  Background tasks are `data-task` parts.
     """
     encoder = _VercelEncoder(run_id, message_id or f"{run_id}-message")
     return encoded(

@@ -36,7 +36,7 @@ class MemoryFullError(ToolError):
 class MemoryStore(Protocol):
     """Keeps entries.  Every method is one transaction, for threads and processes side by side.
 
-    What has expired at `now` is nowhere seen, whether it was removed yet or not.
+    What has expired at `now` is never returned, whether it was removed yet or not.
     """
 
     def add(self, entries: Sequence[Entry], *, entries_max: int, now: float) -> None:

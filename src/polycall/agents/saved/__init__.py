@@ -1,7 +1,7 @@
 """A run as one file: HTML that opens anywhere, or JSON lines; and what is done with one.
 
 trace.py    what is kept of a run, and its lines      page.py      the HTML file, written and read
-replay.py   a run that goes on from a step            viewer.html, viewer.css, viewer.js
+replay.py   a run that continues from a step            viewer.html, viewer.css, viewer.js
 summary.py  a few lines for a terminal; two runs side by side
 """
 

@@ -80,7 +80,7 @@ async def replay(
     limits: Limits | None = None,
     client: ModelClient | None = None,
 ) -> tuple[Run[Any], Replayed]:
-    """Go on from before step `number`; the run, and what its tools gave.
+    """Continue from before step `number`; the run, and what its tools gave.
 
     With `agent`, its own tools run.  Without one, the recorded tools give what they gave to the
     same arguments, and nothing runs.

@@ -1,4 +1,4 @@
-"""A conversation that goes on: each run finds what was said before, and keeps what it adds."""
+"""A conversation that continues: each run finds what was said before, and keeps what it adds."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ class Session:
     ) -> Run[OutputT]:
         """`agent.run` with what was said before; its messages are kept when it has ended.
 
-        A run that pauses is gone on with by `resume`, and kept then.  With `keep="partial"` a run
+        A run that pauses is continued by `resume`, and kept then.  With `keep="partial"` a run
         that raises, or is stopped, is kept as far as it came, where a tool has been called or the
         model has said something: a second try finds what was done.  With `"whole"` it leaves the
         session as it was, and the error alone has the run (`agents.partial_run`).
@@ -195,7 +195,7 @@ class Session:
     ) -> Run[OutputT]:
         """`agent.resume` of a run of this session that has paused; the session keeps the turn.
 
-        What was said meanwhile stays before it.  A run is gone on with once: `RequestError` for a
+        What was said meanwhile stays before it.  A run is continued once: `RequestError` for a
         paused run of another session, and for one that was resumed already.
         """
         kept = self._sessions.keep if keep is None else checked_keep(keep)

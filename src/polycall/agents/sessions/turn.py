@@ -42,7 +42,7 @@ class SessionTurn:
         self._version = 0
         self._state = SessionState()
         self._earlier = 0  # messages that the run was given
-        self._start: Start | None = None  # of a run that is gone on with
+        self._start: Start | None = None  # of a run that is continued
         self._entries = 0  # what that run had done when it paused
         self._is_kept = False
 
@@ -124,7 +124,7 @@ class SessionTurn:
             return
         paused = run.paused and _of_session(run.paused, self._id)
         if keep == "partial" and self._has_done(run):
-            # What is kept is not to be gone on with beside it.
+            # What is kept is not to be continued alongside it.
             paused = None
             saving = asyncio.ensure_future(self._keep(run))
             try:

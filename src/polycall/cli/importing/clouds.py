@@ -64,7 +64,7 @@ Note = Callable[[str, str], None]
 
 @dataclass
 class Hosted:
-    """A model at a cloud: the built-in row, and what its table says beside the key."""
+    """A model at a cloud: the built-in row, and what its table says alongside the key."""
 
     kind: str
     model: str

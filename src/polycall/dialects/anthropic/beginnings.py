@@ -25,7 +25,7 @@ class Parsed(Struct, frozen=True, eq=False):
     results: list[Part] | None
 
     def resumed(self) -> tuple[list[Message], dict[str, str], list[Part] | None]:
-        """The same to go on with; the results of the turn in hand live in the messages."""
+        """The same to continue with; the results of the turn in hand live in the messages."""
         messages, results = self.messages.copy(), self.results
         if results is not None:
             places = range(len(messages) - 1, -1, -1)

@@ -35,7 +35,7 @@ _DIGEST = 24
 
 
 class SummedUp(Struct, frozen=True, omit_defaults=True):
-    """What a summary at the beginning stands for: a digest of what was said, the last role, and
+    """The conversation behind a summary: a digest of what was said, the last role, and
     the names of the tools that came later than the beginning.  `said` is empty where it is unknown.
     """
 
@@ -69,7 +69,7 @@ def binding(body: JSON, summed: SummedUp | None = None, known: dict[Any, Any] | 
     messages: list[JSON] = body["messages"]
     end = len(messages)
     while end and messages[end - 1]["role"] == "assistant":
-        end -= 1  # an answer that is gone on with is one turn
+        end -= 1  # an answer that is continued is one turn
     before = _Before(body, summed)
     start, seen = begun(known, messages[:end], binding)
     if seen is not None:
@@ -180,7 +180,7 @@ class _Before:
         return self._said, self._role, {*self._referred}, [*self._held]
 
     def resume(self, state: Any) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self._said, self._role, referred, held = state
         self._referred, self._held = {*referred}, [*held]
 

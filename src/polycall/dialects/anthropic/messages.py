@@ -125,7 +125,7 @@ class MessagesRenderer:
         return Rendered(offered, changes.appends, ids, bound, opened, withdrawn, changes.is_said)
 
     def _resumes(self, before: Rendered) -> bool:
-        """Go on after a beginning that was rendered with the same tools; false for any other."""
+        """Continue after a beginning that was rendered with the same tools; false for any other."""
         if before.offered != self._offered.keys() or before.appends != self.changes.appends:
             return False
         self._wire_ids.taken.update(before.wire_ids)
@@ -163,7 +163,7 @@ class MessagesRenderer:
                 turn.assistants.append(message)
                 for call in message.tool_calls:
                     if (said := _said_by(call)) in told:
-                        continue  # the same call, told twice
+                        continue  # the same call, reported twice
                     told.add(said)
                     slot = Slot(call, self._wire_id(call))
                     turn.slots.append(slot)
@@ -424,7 +424,7 @@ def _wire_message(role: str, message: ir.Message, blocks: list[JSON]) -> JSON:
 
 
 def _said_by(call: ir.ToolCall) -> Any:
-    """What tells a call from others that have its id."""
+    """The fields that tell a call from others with its id."""
     metadata = jsontext.encode(call.metadata) if call.metadata else ""
     said = call.id, call.name, call.arguments_json, call.kind, call.namespace, call.caller
     return *said, metadata

@@ -130,7 +130,7 @@ def render_reasoning(
 
 
 def make_room_for_bare_turn(body: JSON, losses: Losses, quirks: Quirks) -> None:
-    """Ask for no fixed budget of thinking where the turn that goes on began without any."""
+    """Ask for no fixed budget of thinking where the turn that continues began without any."""
     if "thinking" in body:
         adapts = "adaptive" in _forms(quirks)
         tests = (_is_result, _is_thinking)

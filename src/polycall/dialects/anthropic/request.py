@@ -297,7 +297,7 @@ _BLANK = Request("", [])
 
 
 def _appends(request: Request, quirks: Quirks) -> bool:
-    """Whether changes of tools are said after the beginning: not before a turn that goes on."""
+    """Whether changes of tools are said after the beginning: not before a turn that continues."""
     is_open = bool(request.messages) and request.messages[-1].role == "assistant"
     takes = quirks.prefix_bound and quirks.late_system == "after_user"
     return takes and NAME not in request.metadata and not is_open

@@ -103,7 +103,7 @@ class ThinkingItem(StreamItem):
 
 
 class CallItem(StreamItem):
-    """`tool_use`.  One without an id is told at its end, since the id depends on all of it."""
+    """`tool_use`.  One without an id is reported at its end, since the id depends on all of it."""
 
     def __init__(self, wire: JSON, order: int, out: EventWriter, call_ids: UniqueIds) -> None:
         super().__init__(wire, order, out)
@@ -155,7 +155,7 @@ class CallItem(StreamItem):
 
 
 class WholeItem(StreamItem):
-    """Any other block, known or not: collected, and told whole."""
+    """Any other block, known or not: collected, and reported whole."""
 
     def __init__(self, wire: JSON, order: int, out: EventWriter) -> None:
         super().__init__(wire, order, out)

@@ -265,8 +265,8 @@ class ToolsRenderer:
 
         A choice of several tools is made by offering only those (`emulated`).
 
-        A forced call beats thinking: the vendor refuses `any` and `tool` beside a thinking
-        budget, and on some models beside any thinking (`Quirks.forced_choice_while_reasoning`).
+        A forced call beats thinking: the vendor refuses `any` and `tool` alongside a thinking
+        budget, and on some models alongside any thinking (`Quirks.forced_choice_while_reasoning`).
         Callers force a call because they need one, so thinking is turned off for this request
         and an `adjusted` warning says so.  A model that takes no forced choice at all
         (`Quirks.tool_choices`) refuses the request; where losses are allowed the choice becomes

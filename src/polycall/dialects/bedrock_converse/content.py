@@ -45,7 +45,7 @@ def cache_points(part: Any) -> list[JSON]:
 
 def parse_block(value: Any, position: int, path: str, reader: Reader) -> ir.Part | None:
     """One block of a message; what the middle language has no part for is `Opaque`."""
-    # Some relatives write a type beside the member that says the same.
+    # Some relatives write a type alongside the member that says the same.
     block = {
         key: each
         for key, each in reader.object(value, path).items()

@@ -176,7 +176,7 @@ def render_reasoning(
 def with_room_for_bare_turn(
     fields: JSON, messages: list[JSON], losses: Losses, quirks: Quirks
 ) -> JSON:
-    """No fixed budget of thinking where the turn that goes on began without any."""
+    """No fixed budget of thinking where the turn that continues began without any."""
     thinking = as_object(fields.get("thinking"))  # the model's own field, and its to judge
     if thinking is None:
         return fields

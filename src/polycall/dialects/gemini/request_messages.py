@@ -78,7 +78,7 @@ class _Draft:
         self.role: ir.Role = role
         self.parts: list[ir.Part] = []
         self.own = own
-        self._more: list[str] = []  # text that the last part goes on with
+        self._more: list[str] = []  # text that the last part continues with
 
     def add(self, part: ir.Part) -> None:
         """One more part."""

@@ -1,4 +1,4 @@
-"""Token counts: thoughts are counted beside the output, and what tools fed in beside the input."""
+"""Token counts: thoughts count apart from the output, and what tools fed in from the input."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def finish_reason(raw: str, *, has_calls: bool) -> ir.FinishReason:
 
 
 def parse_usage(body: JSON) -> ir.Usage:
-    """The counts of a finished answer; durations are kept beside them."""
+    """The counts of a finished answer; durations are kept alongside them."""
     reader = response_reader
     own = {key: body[key] for key in COUNTS if body.get(key) is not None}
     return ir.Usage(

@@ -37,7 +37,7 @@ def custom_input(call: ToolCall) -> str:
 def inside(raw: JSON, path: Path, reader: Reader) -> tuple[JSON, bool]:
     """The object that holds name and arguments, and whether the call is freeform.
 
-    Some writers leave `type` out, some put name and arguments beside it.
+    Some writers leave `type` out, some put name and arguments alongside it.
     """
     kind = raw.get("type")
     if kind == "custom" or (kind is None and "custom" in raw and "function" not in raw):

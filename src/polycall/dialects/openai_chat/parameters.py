@@ -106,7 +106,7 @@ def parse_reasoning_config(body: JSON) -> ReasoningConfig | None:
 def write_reasoning(
     request: Request, body: JSON, quirks: Quirks, losses: Losses, *, turned_off: bool
 ) -> None:
-    """Put the wish to think, or not to, into the body as the target spells it."""
+    """Put the request to think, or not to, into the body as the target spells it."""
     if turned_off:
         if quirks.reasoning_control == "switch":
             body["enable_thinking"] = False

@@ -58,7 +58,7 @@ class StreamEncoder:
         self._id = ""  # of the open item
         self._is_announced = False  # whether the open part has been shown to the client
         self._freeform: FreeformText | None = None  # of an open freeform call
-        self._input: list[str] = []  # what was told of its text
+        self._input: list[str] = []  # the reported part of its text
         self._message: list[ir.Text | ir.Refusal] = []  # finished parts of the open message item
         self._has_message = False
         self._has_refusal = False
@@ -72,7 +72,7 @@ class StreamEncoder:
 
     @property
     def repeated_bytes(self) -> int:
-        """How long the texts are that an event may say again."""
+        """The bytes of texts that a later event may repeat."""
         return self._repeated_bytes
 
     def feed(self, event: ir.Event) -> bytes:

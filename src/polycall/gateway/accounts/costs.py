@@ -1,4 +1,4 @@
-"""What an answer cost, fast enough to be said in its headers.
+"""The cost of an answer, found fast enough for its headers.
 
 A price from the configuration is a multiplication.  The price table's library takes a third of a
 second to load and a fifth of a millisecond a question: it is loaded alongside the first requests,
@@ -85,7 +85,7 @@ class Costs:
         return total / _MILLION
 
     async def at_most(self, provider: Provider, model: str, usage: Usage) -> Decimal | None:
-        """What a usage may cost at most, whatever of its input is written to a cache."""
+        """The highest possible cost of a usage, whatever of its input is written to a cache."""
         if self._loading is not None and not self._is_loaded and model not in provider.prices:
             await asyncio.to_thread(self._loading.join)
         plain = self._reckoned(provider, model, usage)

@@ -1,4 +1,4 @@
-"""Who is asking.  Keys are compared by their digests, and never kept, logged or sent back.
+"""Identifies callers.  Keys are compared by their digests, and never kept, logged or sent back.
 
 All keys are held in memory, from the configuration and from the store, so that telling a key costs
 no query and strangers cost the database nothing.  Keys of the store are read again when they have
@@ -81,7 +81,7 @@ class Owner(Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """As errors call it."""
+        """The key's name in errors."""
         return f"the {'team' if self.id.startswith(TEAM_ID_HEAD) else 'key'} {self.name!r}"
 
 
@@ -89,10 +89,10 @@ ANYBODY = Owner(id="anybody", name="anybody")
 
 
 class Strangers:
-    """How often each address has tried keys that are not known; bounded in addresses."""
+    """Counts each address's tries with unknown keys; bounded in addresses."""
 
     def __init__(self, tries_max: int = _TRIES_MAX, per_s: float = _TRIES_PER_S) -> None:
-        """As many tries at once, and as many a second, from one address."""
+        """Allow so many tries at once, and so many a second, from one address."""
         self._most = float(tries_max)
         self._per_s = per_s
         self._tries: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -205,7 +205,10 @@ def new_key() -> tuple[str, bytes, str]:
 
 
 def digest_of(key: bytes) -> bytes:
-    """What is kept of a key.  It has 256 random bits: there is no dictionary to slow down."""
+    """The digest that is kept of a key.
+
+    A key has 256 random bits: no dictionary attack to slow down.
+    """
     return hashlib.sha256(key).digest()
 
 
@@ -244,7 +247,9 @@ def _is_unregistered(host: str) -> bool:
 
 
 def _network_of(address: str) -> str:
-    """What one stranger has: an address, and of IPv6 the network, in which addresses are free."""
+    """The network of one stranger: an address, or for IPv6 the network, in which addresses are
+    free.
+    """
     if ":" not in address:
         return address
     try:

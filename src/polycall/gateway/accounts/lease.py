@@ -1,4 +1,4 @@
-"""A slice of a limit that a worker spends by itself, and what a key is told when none is left."""
+"""A slice of a limit that a worker spends by itself, and the error for a key when none is left."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ RENEW_S = 10.0
 
 
 class Lease:
-    """What this worker has of one counter.
+    """This worker's share of one counter.
 
     `amount` is the lease as the store knows it: what is `free`, what requests in flight `held`, and
-    what was `spent` since the store was last told.
+    what was `spent` since the last report to the store.
     """
 
     __slots__ = (
@@ -54,7 +54,7 @@ class Lease:
         self.lock = asyncio.Lock()
 
     def settlement(self, now: float, *, is_last: bool) -> Settlement | None:
-        """What the store has to be told; `None` where that is nothing."""
+        """The settlement to send to the store; `None` where there is nothing to settle."""
         is_idle = is_last or now - self.used_at > IDLE_S
         returned = self.free if is_idle else min(self.free, 0)
         if not self.spent and not returned and (not self.amount or now < self.renew_at):
@@ -62,7 +62,7 @@ class Lease:
         return Settlement(self.name, self.span.name, self.spent, returned)
 
     def reported(self, settlement: Settlement, sign: int = 1) -> None:
-        """The store was told, or with `sign` -1 it was not."""
+        """The store has the settlement, or with `sign` -1 it was not."""
         self.spent -= sign * settlement.spent
         self.free -= sign * settlement.returned
         self.amount -= sign * (settlement.spent + settlement.returned)

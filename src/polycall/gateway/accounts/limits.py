@@ -1,4 +1,4 @@
-"""What keys may spend: requests and tokens a minute, money a day or a month.
+"""The limits of keys: requests and tokens a minute, money a day or a month.
 
 A request reserves before it is sent and settles afterwards.  All workers and replicas spend from
 the same counters, but asking them for every request would cost more than the request: a worker
@@ -79,7 +79,7 @@ class Sized(Protocol):
 
 
 class Reservation:
-    """What one request has reserved: once for each time that it asks a model."""
+    """The reservations of one request: one for each time that it asks a model."""
 
     __slots__ = ("money", "tokens")
 
@@ -93,7 +93,7 @@ class KeyLimits:
 
     _services: GatewayServices
     _settings: LimitSettings
-    _serves: bool  # go on without counters while they are away, and settle later
+    _serves: bool  # continue without counters while they are unreachable, and settle later
 
     def __init__(
         self,
@@ -220,7 +220,7 @@ class KeyLimits:
         """Settle everything, and give back what is left."""
         self._closing.set()
         if self._maintenance is not None:
-            # Not cancelled: what it is telling would be told to nobody, here or there.
+            # Not cancelled: what it is telling would be reported to nobody, here or there.
             await self._maintenance
         if self._asking:
             await asyncio.wait(self._asking)  # their clients have left; the grants are ours
@@ -250,7 +250,7 @@ class KeyLimits:
         )
 
     async def _highest_cost(self, owner: Owner, client_request: Sized, size: Usage) -> Decimal:
-        """What the request costs at the dearest target of its route."""
+        """The cost of the request at the dearest target of its route."""
         highest = Decimal(0)
         for target in self._services.router.possible(client_request.model):
             cost = await self._services.costs.at_most(target.provider, target.model, size)
@@ -333,7 +333,7 @@ class KeyLimits:
             return False
         except StoreError:
             if self._serves:
-                return True  # overdrawn; told when the counters are back
+                return True  # overdrawn; settled when the counters are back
             raise
         if grant.amount:
             return True
@@ -363,7 +363,7 @@ class KeyLimits:
                 await self._settle_all(is_last=False)
                 await self._reconcile()
             except Exception:
-                # Without this task nothing that is spent would ever be told.
+                # Without this task nothing that is spent would ever be settled.
                 logger.exception("settling failed")
 
     async def _reconcile(self) -> None:

@@ -65,7 +65,7 @@ class RedisCounters:
     ) -> list[Settlement]:
         """Tell what became of leases."""
         lost: list[Settlement] = []
-        # Of all: what is spent while the first are told of is in none of them.
+        # Of all: what is spent while the first are reported is in none of them.
         now = time.time()
         for settlement in settlements:
             name, span, spent, returned = settlement

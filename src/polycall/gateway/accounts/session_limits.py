@@ -1,4 +1,4 @@
-"""What keys may spend in sessions, which are counted while they go on.
+"""The limits of keys in sessions, counted while the sessions are open.
 
 Nobody knows beforehand what a session will use.  It begins where something is left, each report
 of its use is counted when it comes, and the first one that is more than was left ends it.
@@ -87,7 +87,7 @@ class SessionLimits:
 
 
 def _metered(owner: Owner) -> list[_Metered]:
-    """What of a session's use is counted, for the key and for its team."""
+    """The counted parts of a session's use, for the key and for its team."""
     found: list[_Metered] = []
     for each in with_team(owner):
         if (tokens := each.tokens_per_minute) is not None:

@@ -171,7 +171,7 @@ def _counting(
 
 
 def _asked(endpoint: Endpoint, data: bytes) -> tuple[Endpoint, JSON]:
-    """What is to be counted, and in which dialect."""
+    """The request to count, and its dialect."""
     fields = _object(endpoint, data)
     if endpoint.dialect.NAME == "bedrock-converse":
         return _bedrock_asked(endpoint, fields)

@@ -1,4 +1,4 @@
-"""What can be looked up: health, metrics, the API's description, the list of models."""
+"""The lookups: health, metrics, the API's description, the list of models."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Lookups:
         }
 
     def handler(self, path: str) -> tuple[Handler | None, str]:
-        """What answers a path, if anything does, and the methods that it takes."""
+        """The handler of a path, if it has one, and the methods that it takes."""
         if path == "/api/show":
             return self.show, "POST"
         found = self._gets.get(path)

@@ -39,7 +39,7 @@ _CREATED_TEXT = "2025-01-01T00:00:00Z"
 
 
 class ModelFacts(Struct, frozen=True):
-    """What is known of the model that stands behind a name; `None` is unknown."""
+    """The known facts about the model behind a name; `None` is unknown."""
 
     price: Price | None
     context_tokens: int | None
@@ -181,7 +181,7 @@ class Catalogue:
 
 
 def capabilities_of(provider: Provider, model: str) -> JSON:
-    """What is known of a model; what nobody stated is taken to be there."""
+    """The capabilities of a model; an unknown one counts as present."""
     quirks = provider.quirks_for(model)
     is_chat = provider.dialect_for(with_tools=True) == "openai-chat"
     return {
@@ -240,7 +240,7 @@ def facts_of(provider: Provider, model: str, told: ListedModel) -> ModelFacts:
 
 
 def _parameters(model: Model) -> list[str]:
-    """Request fields, as routers list them beside OpenAI's shape."""
+    """Request fields, as routers list them alongside OpenAI's shape."""
     known = {
         "tools": ("tools", "tool_choice"),
         "parallel_tool_calls": ("parallel_tool_calls",),
@@ -262,7 +262,10 @@ def openai_model(model: Model) -> JSON:
 
 
 def _openrouter(model: Model) -> JSON:
-    """What OpenRouter's clients read beside OpenAI's fields; prices are dollars for a token."""
+    """The fields that OpenRouter's clients read, alongside OpenAI's.
+
+    Prices are dollars for a token.
+    """
     facts = model.facts
     if facts is None:
         return {"supported_parameters": _parameters(model)}

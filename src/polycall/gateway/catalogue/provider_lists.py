@@ -1,4 +1,4 @@
-"""What providers' own lists say of their models, beside the names.
+"""Facts about models from their providers' own lists.
 
 OpenRouter, Google, Anthropic, Groq, Mistral, Together and vLLM say how much a model reads and
 writes, each in its own words; OpenRouter says prices too (read 2026-11-29).
@@ -24,7 +24,7 @@ _MILLION = 1_000_000
 
 
 class ListedModel(Struct, frozen=True):
-    """What a list says of one model; `None` is nothing."""
+    """A list's entry for one model; `None` where it says nothing."""
 
     context_tokens: int | None = None
     output_tokens: int | None = None
@@ -89,7 +89,7 @@ def _price(pricing: JSON) -> Price | None:
 
 
 def _dollars(pricing: JSON, name: str) -> Decimal | None:
-    """For a million tokens."""
+    """The price in dollars for a million tokens."""
     value = pricing.get(name)
     if not isinstance(value, str):
         return None

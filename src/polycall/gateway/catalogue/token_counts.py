@@ -95,7 +95,7 @@ _NUMBER = {"gemini": "totalTokens", "bedrock-converse": "inputTokens"}
 
 
 class CountRequest(NamedTuple):
-    """What is asked of a provider's counting route; `reads` is the answer's field."""
+    """A request for a provider's counting route; `reads` is the answer's field."""
 
     path: str
     body: JSON

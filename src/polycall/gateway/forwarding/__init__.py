@@ -1,4 +1,4 @@
-"""What stands beside the chat: embeddings and rerankings, translated; all else passed on.
+"""Requests alongside the chat: embeddings and rerankings, translated; all else passed on.
 
 routes.py   which paths        side_requests.py  what is asked, for limits and ledger
 embed.py    embeddings and rerankings             forward.py  bodies and answers passed on

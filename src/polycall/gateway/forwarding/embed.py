@@ -31,7 +31,7 @@ _NUMBER_BYTES = 10  # of a vector, as JSON has them
 
 
 class _Answer(msgspec.Struct):
-    """Of an answer what is looked at; nothing else of it is kept, however much that is."""
+    """The fields of an answer that are read; nothing else of it is kept, whatever its size."""
 
     usage: msgspec.Raw = msgspec.Raw(b"null")
 

@@ -80,18 +80,18 @@ class ForwardAsked(SideRequest):
         self.names_model = bool(model)
 
     def candidates_max(self) -> int:
-        """How many texts or pictures are asked for; a form's are not known before it is over."""
+        """The number of texts or pictures requested; a form's number is unknown before its end."""
         return self._answers
 
     @property
     def tokens_unseen(self) -> int:
-        """Of pictures or speech: what was set aside for them, as nothing of them can be counted."""
+        """The tokens reserved for pictures or speech, since nothing of them can be counted."""
         is_text = self.path == "/completions"
         tokens = 0 if is_text else self.output_tokens_max() or self.output_reserved or 0
         return tokens * self._answers
 
     def request_for(self, target: Target, provider_path: str) -> HTTPRequest:
-        """What is sent to one target."""
+        """The request for one target."""
         headers = {**target.provider.headers, **target.provider.auth_headers(target.key)}
         body = b""
         if self.fields is not None:
@@ -121,7 +121,7 @@ def _output_of(path: str, size_bytes: int, fields: Fields | None) -> int | None:
 
 
 def _answers_to(fields: Fields) -> int:
-    """Of a completion: each of several prompts has its own."""
+    """The number of answers to a completion: each of several prompts has its own."""
     prompt: Any = fields.value("prompt")
     prompts = 1
     if isinstance(prompt, list) and not all(isinstance(each, int) for each in prompt):  # pyright: ignore[reportUnknownVariableType]
@@ -282,7 +282,7 @@ async def read_whole(http: HTTPResponse, *, is_list: bool = False) -> bytes:
 
 
 def passed_headers(http: HTTPResponse) -> list[tuple[bytes, bytes]]:
-    """What an answer keeps of its provider's headers.
+    """The provider's headers that an answer keeps.
 
     A file that others wrote may be a page: no browser shows it as one of the gateway's own, which
     could use the console of who looks at it.

@@ -50,7 +50,7 @@ def boundary_of(content_type: str) -> bytes:
 
 
 def content_type_of(boundary: bytes) -> str:
-    """What a provider reads as the form's content type: this boundary, said once."""
+    """The form's content type for a provider: with this boundary, once."""
     text = boundary.decode()
     is_plain = _PLAIN_TOKEN.fullmatch(text) is not None
     return f"multipart/form-data; boundary={text if is_plain else chr(34) + text + chr(34)}"
@@ -80,7 +80,10 @@ class FormScanner:
         return len(self._new) - len(old)
 
     def feed(self, data: bytes) -> bytes:
-        """What may be sent on; it ends before the model's value until there is a new name."""
+        """The bytes that may be sent on.
+
+        They end before the model's value until there is a new name.
+        """
         self._buffer += data
         while self._state():
             pass
@@ -101,10 +104,10 @@ class FormScanner:
         del self._buffer[:count]
 
     def _find_mark(self) -> int:
-        """Where the line break before the next boundary begins, or -1.
+        """The place of the line break before the next boundary, or -1.
 
         Raises where a boundary stands after half a line break: some servers take that for one.  A
-        line that goes on with other letters is none.
+        line that continues with other letters is none.
         """
         place = self._buffer.find(self._mark)
         while place >= 0:
@@ -190,7 +193,7 @@ class FormScanner:
         return False
 
     def close(self) -> bytes:
-        """What is left, at the end of the form."""
+        """The bytes left at the end of the form."""
         if self._state in (self._in_body, self._at_end):
             self._emit(len(self._buffer))
         elif self._buffer:

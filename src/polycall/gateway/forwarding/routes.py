@@ -1,4 +1,4 @@
-"""Which paths stand beside the chat, and what becomes of each."""
+"""Which paths stand alongside the chat, and what becomes of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind: TypeAlias = Literal["embed", "rerank", "json", "form", "resource"]
 
 
 class SideRoute(Struct, frozen=True):
-    """What a path means.  `wire` is the client's, of embeddings; `path` is below `/v1`.
+    """The meaning of a path.  `wire` is the client's, of embeddings; `path` is below `/v1`.
 
     `names` are the models that a cloud's path may mean, best first, until one is chosen (`model`).
     """
@@ -65,7 +65,7 @@ _AZURE = re.compile(rf"/openai/deployments/(.+?)({_TAILS})")
 
 
 def side_route(method: str, path: str) -> SideRoute | None:
-    """What a path beside the chat means; `None` for any other."""
+    """The route of a path alongside the chat; `None` for any other."""
     if path.startswith("/openai/"):
         match = _AZURE.fullmatch(path)
         inner = None if match is None else side_route(method, "/v1" + match[2])

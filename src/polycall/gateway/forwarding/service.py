@@ -1,4 +1,4 @@
-"""Serves what stands beside the chat, with the same keys, limits and ledger."""
+"""Serves what stands alongside the chat, with the same keys, limits and ledger."""
 
 from __future__ import annotations
 
@@ -271,5 +271,5 @@ def _naming(fields: Fields, model: str) -> Fields:
 
 
 def errors_of(route: SideRoute) -> Dialect:
-    """Whose errors the client of a route reads."""
+    """The dialect of the errors that the client of a route reads."""
     return _ERRORS.get(route.wire, DIALECTS["openai-chat"])

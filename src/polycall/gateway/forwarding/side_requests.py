@@ -1,4 +1,4 @@
-"""A request beside the chat, as limits, routes and the ledger see it."""
+"""A request alongside the chat, as limits, routes and the ledger see it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SideRequest:
         return ""
 
     def output_tokens_max(self) -> int | None:
-        """What is set aside for the answer; `None` where the request does not say."""
+        """The tokens to reserve for the answer; `None` where the request does not say."""
         return self._output_tokens
 
     def candidates_max(self) -> int:

@@ -17,7 +17,7 @@ _ENDS_MAX = 32  # of objects within it
 
 
 class UsageWatch:
-    """Takes the bytes of a stream; `usage` is what it told last."""
+    """Takes the bytes of a stream; `usage` is its latest report."""
 
     def __init__(self) -> None:
         self.usage = Usage()

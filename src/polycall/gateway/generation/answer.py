@@ -72,7 +72,7 @@ async def answer(
 
 
 def stream_headers(client_request: ClientRequest) -> Headers:
-    """What every streamed answer says of its form."""
+    """The headers of every streamed answer."""
     content_type = _ARRAY
     if not client_request.wants_array:
         content_type = (b"content-type", client_request.dialect.STREAM_TYPE.encode())
@@ -111,7 +111,7 @@ class _Stream:
         self._has_last = False  # the latest events end the answer, and something has to be kept
 
     async def run(self, runner: AttemptRunner) -> None:
-        """Send the answer; errors after the status are told inside of the stream."""
+        """Send the answer; errors after the status are sent inside the stream."""
         gateway_request = self._gateway_request
         if self._heartbeat:
             gateway_request.beat = self._beat
@@ -186,7 +186,7 @@ class _Stream:
             except PolycallError as error:
                 is_told = observer.error is not None and not observer.is_broken
                 if is_told and not isinstance(error, ProtocolError):
-                    # The stream told of its error itself, in the client's own protocol.
+                    # The stream reported its error itself, in the client's own protocol.
                     self._report(observer.error or error)
                     await gateway_request.send_body(b"")
                     return

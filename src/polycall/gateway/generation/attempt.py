@@ -43,7 +43,7 @@ class Attempt(Struct, frozen=True):
     named: frozenset[str] = frozenset()  # what the request names at its provider
 
     def refused(self, error: PolycallError) -> Refused | None:
-        """What a refusal of this request asks to change; `None` where it asks for nothing."""
+        """The change that a refusal of this request asks for; `None` where it asks for none."""
         if self.exchange is not None:
             return self.exchange.refused(error)
         if not isinstance(error, InvalidRequestError | RequestTooLargeError):

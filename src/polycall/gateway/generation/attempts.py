@@ -63,7 +63,7 @@ _OTHERS_MAY = (AuthenticationError, BillingError, PermissionDeniedError, NotFoun
 
 
 class Routable(Protocol):
-    """What is asked, and how it is sent to each target."""
+    """A request, and the way to send it to each target."""
 
     @property
     def model(self) -> str: ...
@@ -124,7 +124,7 @@ class StreamedAnswer:
         return reader is not None and reader.held_bytes + len(chunk) > LONG_BYTES
 
     async def read(self, work: Callable[[bytes], T], chunk: bytes) -> T:
-        """What `work` makes of the next bytes, or of all that is left; in a thread where that may
+        """Call `work` with the next bytes, or with all that is left; in a thread where that may
         take long, one answer of a provider after the other.
         """
         if not self.is_long(chunk):
@@ -133,7 +133,7 @@ class StreamedAnswer:
         return await self._heavy.run(provider, LONG_BYTES, work, chunk)
 
     async def continues(self, gateway_request: GatewayRequest, services: GatewayServices) -> bool:
-        """Whether the answer goes on with another exchange, which has then begun."""
+        """Whether the answer continues with another exchange, which has then begun."""
         again = None if self.decoder is None else self.decoder.again()
         if again is None:
             return False
@@ -180,7 +180,7 @@ class StreamedAnswer:
 
 
 def observer_for(attempt: Attempt, *, is_sse: bool) -> Observer:
-    """What watches the stream of a request that was passed on."""
+    """The observer of the stream of a request that was passed on."""
     is_named = bool(attempt.asked and is_sse and attempt.dialect.FACTS.model_mark)
     if (attempt.mends or not is_sse) and attempt.dialect.NAME == "openai-chat":
         return MendedObserver(

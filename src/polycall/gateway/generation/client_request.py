@@ -1,4 +1,4 @@
-"""What a client asked, and how it is sent to each target of its route.
+"""A client's request, and the way to send it to each target of its route.
 
 The body is parsed at most once, and only where some target needs a translation; each target's
 request is rendered from that original, never from another target's.
@@ -54,7 +54,7 @@ from polycall.transport.base import HTTPRequest
 # Below this a body is not worth counting well: its bytes are taken for tokens at a rate that is
 # above any language's.
 _SHORT_BYTES = 16 * 1024
-_HELD_BYTES_MAX = 2 * 1024 * 1024  # of a body beside what was read of it
+_HELD_BYTES_MAX = 2 * 1024 * 1024  # of a body alongside what was read of it
 _BYTES_PER_TOKEN, _BYTES_PER_TOKEN_USUAL = 3, 4
 _MEDIA_MARKS = (
     *(b'"image_url"', b'"input_audio"', b'"file"'),
@@ -122,7 +122,7 @@ class ClientRequest:
         self._shared: set[str] = set()  # dialects that several targets of the route speak
 
     def _check_models(self) -> None:
-        """Refuse what names models beside the one that is checked and paid for."""
+        """Refuse what names models alongside the one that is checked and paid for."""
         if self._endpoint.model and "model" in self._fields:
             named: Any = self._fields.value("model")
             if named not in (None, self._endpoint.model, f"models/{self._endpoint.model}"):
@@ -135,7 +135,7 @@ class ClientRequest:
 
     @property
     def size_bytes(self) -> int:
-        """Of the body, as it came."""
+        """The size of the body, as it came."""
         return self._fields.size
 
     def body(self) -> dict[str, Any]:
@@ -178,11 +178,13 @@ class ClientRequest:
         return compacts_on_the_way(self._fields.value(COMPACTING_FIELD))
 
     def readings_max(self) -> int:
-        """How often the conversation may be read, and something written: once for a summary."""
+        """The number of times that the conversation may be read with new output: once for a
+        summary.
+        """
         return 2 if self.is_compacted else 1
 
     def premium_usage_hints(self, input_tokens: int, output_tokens: int) -> Metadata:
-        """What may have another price than the usual, in the form in which Anthropic reports it:
+        """The parts with a price of their own, in the form in which Anthropic reports them:
         caches that last an hour, fast mode, a place, advisors."""
         wishes: JSON = {}
         mentions = self._fields.mentions
@@ -213,11 +215,11 @@ class ClientRequest:
         return max(bytes_tokens, await self._apart(services, self.estimate_input))
 
     def output_tokens_max(self) -> int | None:
-        """How many output tokens the request allows; `None` where it does not say."""
+        """The number of output tokens that the request allows; `None` where it does not say."""
         return output_tokens_max(self._fields)
 
     def candidates_max(self) -> int:
-        """How many answers the request asks for."""
+        """The number of answers that the request asks for."""
         return candidates_max(self._fields)
 
     def _string(self, name: str) -> str:
@@ -367,7 +369,7 @@ class ClientRequest:
         )
 
     def _place(self, target: Target) -> tuple[str, dict[str, str]]:
-        """Where a passed request goes, and the headers that each one there has."""
+        """The address of a passed request, and the headers that all requests there have."""
         headers = headers_for(target.provider, target.key, stream=self.streams)
         if target.provider.hosting:
             return "", headers  # a cloud's paths are its own

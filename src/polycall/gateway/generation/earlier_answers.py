@@ -1,4 +1,4 @@
-"""What a request refers to of earlier answers, and where its own answer is kept for later ones."""
+"""Earlier answers: a request's references to them, and the place where its own answer is kept."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class EarlierAnswers:
         return mark in jsontext.encode_bytes((await self.put_in_place(services)).get("input"))
 
     def references(self) -> JSON:
-        """What was asked, as far as it says what the answer follows."""
+        """The request's references to what the answer follows."""
         names = ("input", "previous_response_id", "conversation")
         if self._dialect == "gemini-interactions":
             names = ("input", "previous_interaction_id")
@@ -113,7 +113,7 @@ class EarlierAnswers:
         return wants_stored(self._dialect, self._fields.value("store"))
 
     def losses(self, services: GatewayServices) -> list[Warning]:
-        """What a client is told whose request is too long for its answer to be kept here."""
+        """The warning for a client whose request is too long for its answer to be kept here."""
         if self._fields.size <= KEPT_BYTES_MAX or not self.wants_kept(services):
             return []
         detail = f"a request of more than {KEPT_BYTES_MAX} bytes is not kept: send its items again"
@@ -127,7 +127,7 @@ class EarlierAnswers:
 
     @property
     def _has_conversation(self) -> bool:
-        """Whether it goes on with a conversation that is kept here."""
+        """Whether it continues with a conversation that is kept here."""
         is_named = bool(self._fields.value("conversation"))
         return is_named and self._whole is not None and "conversation" not in self._whole
 

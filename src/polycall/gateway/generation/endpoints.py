@@ -40,7 +40,7 @@ _OF_AZURE = ("azure", "foundry", "openai")
 
 
 class Endpoint(Struct, frozen=True):
-    """What a route means: a client's dialect and what its path says.
+    """The meaning of a route: a client's dialect and the values in its path.
 
     `names` are the models that it may mean, best first, until one is chosen (`model`).  `stream` is
     `None` where the body says it.
@@ -61,7 +61,7 @@ class Endpoint(Struct, frozen=True):
 
     @property
     def errors(self) -> Dialect:
-        """Whose errors the client reads."""
+        """The dialect of the errors that the client reads."""
         return DIALECTS["bedrock-converse"] if self.envelope == "bedrock" else self.dialect
 
 
@@ -83,7 +83,7 @@ COUNTS: dict[str, Endpoint] = {
 
 
 def endpoint_for(path: str) -> Endpoint | None:
-    """What a path means; `None` where it neither generates nor counts."""
+    """The endpoint of a path; `None` where it neither generates nor counts."""
     found = _GENERATES.get(path) or COUNTS.get(path)
     if found is not None:
         return found
@@ -95,7 +95,7 @@ def endpoint_for(path: str) -> Endpoint | None:
 
 
 def gemini_endpoint(path: str) -> Endpoint | None:
-    """What a Gemini path means: `/v1beta/models/NAME/MODEL:generateContent`.
+    """The endpoint of a Gemini path: `/v1beta/models/NAME/MODEL:generateContent`.
 
     Some clients take a model's name with a slash for the whole of what stands there.
     """
@@ -170,7 +170,7 @@ def _names(model: str, providers: tuple[str, ...], publisher: str = "") -> tuple
 
 
 def dialect_for(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
-    """Whose shape the caller reads, by path or headers."""
+    """The dialect that the caller reads, by path or headers."""
     endpoint = endpoint_for(path)
     if endpoint is not None:
         return endpoint.errors

@@ -139,7 +139,7 @@ class Generations:
             await self._answer(record, client_request)
 
     async def _read(self, endpoint: Endpoint, record: RequestRecord) -> ClientRequest:
-        """What is asked.  Nothing but that holds the body afterwards."""
+        """Read the request.  Nothing but its result holds the body afterwards."""
         gateway_request, owner = record.gateway_request, record.owner
         server = self._services.server
         body = usual_body(gateway_request, server)
@@ -191,7 +191,7 @@ class Generations:
             raise
         except PolycallError as error:
             record.account.outcome = "error"
-            # A provider's own words, where the client is told less.
+            # A provider's own words, where the client learns less.
             record.account.error = words_of(error.__cause__ or error)
             has_retried = record.account.attempts > 1
             record.status = await send_error(
@@ -213,7 +213,7 @@ class Generations:
                 gateway_request.trace.end(record.row())
 
     def _identify(self, record: RequestRecord, owner: Owner | None) -> Owner:
-        """Who asks: `owner` where somebody else knows."""
+        """Identify the caller: `owner` where it is already known."""
         asked = record.gateway_request
         owner = owner or self._keys.owner(asked.headers, asked.query, asked.address)
         record.owner, record.is_known = owner, True

@@ -1,4 +1,4 @@
-"""What is kept at a provider and a request names: another key's is not this one's.
+"""Resources at a provider that a request names: another key's are refused.
 
 The provider knows one account, and would give a model any file or conversation that is in it.
 What was noted for another key when it was made is refused: files, jobs, answers and their items,

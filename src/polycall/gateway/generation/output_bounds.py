@@ -1,4 +1,4 @@
-"""How much output a request asks for, wherever its protocol says it."""
+"""The amount of output that a request asks for, in any protocol's fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CANDIDATE_PLACES = tuple(
 
 
 def output_tokens_max(fields: Fields) -> int | None:
-    """How many output tokens a request allows; `None` where it does not say."""
+    """The number of output tokens that a request allows; `None` where it does not say."""
     values = [fields.value(name) for name in _FIELDS]
     values += [_inner(fields, place, name) for place, name in _PLACES]
     numbers = [number for value in values if (number := number_of(value)) is not None]
@@ -31,7 +31,7 @@ def output_tokens_max(fields: Fields) -> int | None:
 
 
 def candidates_max(fields: Fields) -> int:
-    """How many answers a request asks for."""
+    """The number of answers that a request asks for."""
     values = [fields.value("n"), fields.value("best_of")]
     values += [_inner(fields, place, name) for place, name in _CANDIDATE_PLACES]
     return max([1, *(math.ceil(number_of(value) or 1) for value in values)])

@@ -121,7 +121,7 @@ def _may_be_marked(client_request: ClientRequest, attempt: Attempt, response: Re
 def embedder_for(
     client_request: ClientRequest, attempt: Attempt, services: GatewayServices
 ) -> Embedder:
-    """What puts the answer's state where the client brings it back from."""
+    """The embedder that puts the answer's state where the client brings it back from."""
     target = attempt.target
     origin = Origin(attempt.dialect.NAME, target.provider.name, target.model)
     client, request = client_request.dialect.NAME, client_request.request

@@ -1,4 +1,4 @@
-"""What is written down about one request: the ledger's row, whatever became of it."""
+"""The record of one request: the ledger's row, whatever became of the request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DETAILS_LENGTH_MAX = 30_000
 
 
 class Recorded(Protocol):
-    """What a row says of a request, whatever it is for."""
+    """The fields of a row that any kind of request has."""
 
     @property
     def model(self) -> str: ...
@@ -35,7 +35,7 @@ class Recorded(Protocol):
 
 
 class RequestRecord:
-    """What a row is made of."""
+    """The values that a row is made of."""
 
     def __init__(self, gateway_request: GatewayRequest, client: str, worker: str) -> None:
         """`client` is the protocol that the request came in."""
@@ -97,7 +97,7 @@ class RequestRecord:
         )
 
     def _details(self) -> str:
-        """What the columns do not say, as JSON."""
+        """The further values of the row, as JSON."""
         account = self.account
         warnings = [] if account.attempt is None else account.attempt.warnings
         began_at = self.gateway_request.started_at

@@ -1,4 +1,4 @@
-"""What is written down about one request: its usage, attempts and end."""
+"""The record of one request's usage, attempts and end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from polycall.ir import Usage
 
 
 class RequestUsage(Struct, eq=False):
-    """What is written down about one request, filled in as it goes."""
+    """The usage of one request, filled in as it runs."""
 
     usage: Usage = Usage()
     is_estimate: bool = False
@@ -40,7 +40,7 @@ class RequestUsage(Struct, eq=False):
     is_sum: bool = False  # of several answers, and where one has no price, the sum has none
 
     def note(self, runner: AttemptRunner) -> None:
-        """What was attempted."""
+        """Note the attempts."""
         self.attempt, self.attempts = runner.attempt, runner.attempts
         self.is_under_way = runner.is_under_way
         self.lost = runner.lost
@@ -52,7 +52,9 @@ class RequestUsage(Struct, eq=False):
         self.error = words_of(error)
 
     def settle(self, estimate_input: Callable[[], int]) -> None:
-        """What an answer that was broken off used, as far as the provider did not say."""
+        """Estimate the usage of an answer that was cut off, as far as the provider did not report
+        it.
+        """
         is_reported = self.has_ended and self.usage.is_reported
         if is_reported or not self.is_under_way:
             return
@@ -61,7 +63,7 @@ class RequestUsage(Struct, eq=False):
 
 
 def broken_off(reported: Usage, steps: int, estimate_input: Callable[[], int]) -> Usage:
-    """The usage of an answer without an end; what was told is of its beginning."""
+    """The usage of an answer without an end; the reported usage is of its beginning."""
     return replace(
         reported,
         input_tokens=reported.input_tokens or estimate_input(),

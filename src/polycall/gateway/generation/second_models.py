@@ -68,7 +68,7 @@ def second_models(owner: Owner, model: str, fields: Fields) -> list[SecondModel]
 
 
 def _several(fields: Fields) -> Iterator[str]:
-    """Where the request has more models answer, or another one than it names."""
+    """The fields by which the request has more models answer, or another one than it names."""
     yield from (name for name in OTHER_MODELS if fields.value(name))
     for name in _GENERATION:
         settings: Any = fields.value(name) if name in fields else None
@@ -117,7 +117,7 @@ def _objects(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, JSON]
 
 
 def advisor_usages(models: list[SecondModel], input_tokens: int, output_tokens: int) -> list[JSON]:
-    """What advisors may use at most, as Anthropic reports what they have used."""
+    """The highest possible usage of advisors, in the form in which Anthropic reports it."""
     return [
         {
             "type": "advisor_message",

@@ -21,7 +21,7 @@ _REQUEST, _RESPONSE, _CALL = "mcp_approval_request", "mcp_approval_response", "m
 
 
 class Consent(Struct, frozen=True):
-    """What a client says of a call that waits."""
+    """A client's answer to a call that waits."""
 
     name: str  # of the request
     is_given: bool
@@ -89,7 +89,7 @@ class Approvals:
 
 
 def consents(messages: list[Message]) -> list[Consent]:
-    """What the client says of calls whose results its history does not have."""
+    """The client's answers to calls whose results its history lacks."""
     found: list[Consent] = []
     ran: set[str] = set()
     for message in messages:

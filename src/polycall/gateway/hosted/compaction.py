@@ -32,7 +32,7 @@ class CompactionSpec(Struct, frozen=True):
 
 
 def asked_compaction(request: Request, client: str) -> tuple[Request, CompactionSpec | None]:
-    """The request without its wish to be compacted, and that wish."""
+    """The request without its request to be compacted, and that request."""
     options = request.provider_options.get(client, {})
     wanted: Any = options.get(FIELD)
     if client == _RESPONSES:
@@ -99,7 +99,7 @@ def divided(messages: list[Message], spec: CompactionSpec) -> Division | None:
 
 
 def summary_request(request: Request, division: Division, spec: CompactionSpec) -> Request:
-    """What the model is asked for the summary."""
+    """The request for the summary."""
     prompt = Message("user", [Text(spec.instructions or PROMPT)])
     return replace(
         request,

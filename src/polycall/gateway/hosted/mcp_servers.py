@@ -110,7 +110,7 @@ async def opened(
 
 
 def for_the_model(result: ToolResult) -> tuple[ToolResult, list[Warning]]:
-    """What a model reads of a server's result: no broken files, and no more than it can hold."""
+    """A server's result for the model: no broken files, and no more than it can hold."""
     result, warnings = with_sound_media(result)
     left, cut = RESULT_CHARS_MAX, 0
     content: list[Text | Media | Opaque] = []
@@ -130,7 +130,7 @@ def for_the_model(result: ToolResult) -> tuple[ToolResult, list[Warning]]:
 
 
 class _Pins:
-    """What each server's tools were when this key first met them, in the gateway's store."""
+    """The pins of each server's tools from the key's first meeting, in the gateway's store."""
 
     def __init__(self, store: Store, owner: str, urls: dict[str, str]) -> None:
         self._store = store

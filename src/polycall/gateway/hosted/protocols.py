@@ -1,4 +1,4 @@
-"""How clients' protocols declare hosted tools, and what they are shown of their calls."""
+"""Hosted tools in clients' protocols: their declarations, and the parts that show their calls."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class McpSpec(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """What of a request is served here, and the request without it."""
+    """The parts of a request that are served here, and the request without them."""
 
     request: Request
     servers: list[McpSpec]
@@ -56,29 +56,29 @@ class HostedProtocol(Protocol):
     """One client's protocol."""
 
     def plan(self, request: Request, *, has_mcp: bool, has_search: bool) -> Plan:
-        """What is served of the request."""
+        """The parts of the request that are served here."""
         ...
 
     def listed(self, spec: McpSpec, definitions: list[JSON]) -> list[Part]:
-        """What the client is shown of a server's tools."""
+        """The parts that show the client a server's tools."""
         ...
 
     def ran(
         self, spec: McpSpec, tool: str, call: ToolCall, result: ToolResult, *, consent: str = ""
     ) -> list[Part]:
-        """What the client is shown of a call; `consent` is the request that it gave it to."""
+        """The parts that show the client a call; `consent` is the request that it gave it to."""
         ...
 
     def asked(self, spec: McpSpec, tool: str, call: ToolCall, name: str) -> list[Part]:
-        """What the client is asked before a call."""
+        """The parts that ask the client before a call."""
         ...
 
     def compacted(self, summary: str, sealed: str) -> list[Part]:
-        """What the client is shown of a summary; `sealed` is it for its key alone."""
+        """The parts that show the client a summary; `sealed` is it for its key alone."""
         ...
 
     def searched(self, query: str, found: list[Found], error: str) -> list[Part]:
-        """What the client is shown of a search."""
+        """The parts that show the client a search."""
         ...
 
 

@@ -72,7 +72,7 @@ class WebSearch:
 
     @property
     def name(self) -> str:
-        """What the model calls it."""
+        """The model's name for it."""
         return self.spec.name
 
     async def run(self, call: ToolCall) -> tuple[ToolResult, str, list[Found], str]:

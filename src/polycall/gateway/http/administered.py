@@ -1,4 +1,4 @@
-"""What administers a gateway, as the gateway sees it."""
+"""The administration of a gateway, as the gateway sees it."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ class ClientSocket:
 
 
 def _problem(text: bytes) -> tuple[int, str]:
-    """What is wrong with a text beyond ASCII: the code to close with, 0 where nothing is."""
+    """The problem of a text beyond ASCII: the code to close with, 0 where there is none."""
     if len(text) > WIDE_FRAME_BYTES_MAX:
         return 1009, f"beyond ASCII a frame has at most {WIDE_FRAME_BYTES_MAX} bytes"
     try:
@@ -189,7 +189,7 @@ class _Connection(web.RequestHandler):
 
     @property
     def frame_bytes_max(self) -> int:
-        """Of frames that are taken."""
+        """The largest size of a frame that is taken."""
         return self._splitter.bytes_max
 
     @frame_bytes_max.setter

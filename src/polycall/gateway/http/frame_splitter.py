@@ -1,4 +1,4 @@
-"""Long frames of a WebSocket, which are gathered beside their reader.
+"""Long frames of a WebSocket, which are gathered alongside their reader.
 
 Who reads frames keeps the pieces of one until its end, joins them and unmasks a copy: three times
 the room of the frame, and all of that in one go.  Here pieces are unmasked as they come, and kept
@@ -22,7 +22,7 @@ _LENGTH = {126: 2, 127: 8}  # bytes that say how long the frame is
 
 
 class FrameSplitter:
-    """What one client sends after its handshake.
+    """Splits one client's bytes after its handshake into frames.
 
     A frame that is not masked, or longer than `bytes_max`, is left to the reader to refuse.  A
     frame that is the `token`, which no client knows, stands for the first of the `long` ones.
@@ -40,7 +40,7 @@ class FrameSplitter:
         self._mask = b""
 
     def feed(self, data: bytes) -> bytes:
-        """What its reader has of it."""
+        """The bytes for the reader."""
         if self._held:
             data, self._held = self._held + data, b""
         found: list[bytes] = []
@@ -69,7 +69,7 @@ class FrameSplitter:
         return b"".join((*found, data[passed:place]))
 
     def _head(self, data: bytes, place: int) -> int:
-        """How long the head of the next frame is; 0 where it has not come whole."""
+        """The length of the next frame's head; 0 where it has not come whole."""
         if len(data) < place + 2:
             return 0
         first, second = data[place], data[place + 1]

@@ -106,7 +106,7 @@ class _RedactedResponse:
 
 
 def secrets_of(request: HTTPRequest) -> tuple[bytes, ...]:
-    """What of a request its provider must not give to others."""
+    """The secrets of a request that its provider must not give to others."""
     return _known_secrets[request.url.partition("?")[2], tuple(request.headers.items())]
 
 

@@ -1,4 +1,4 @@
-"""What goes back to a client besides the answer itself: headers, warnings, errors."""
+"""Replies to a client besides the answer itself: headers, warnings, errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-")
 
 
 def base_headers(gateway_request: GatewayRequest, model: str, warnings: list[Warning]) -> Headers:
-    """What every answer says of itself."""
+    """The headers of every answer."""
     headers: Headers = [
         (b"polycall-request-id", gateway_request.id.encode()),
         *gateway_request.notes,
@@ -55,7 +55,7 @@ def dated(answer: Dated) -> Dated:
 
 
 def upstream_headers(headers: Mapping[str, str]) -> Headers:
-    """What a passed-through answer keeps of its provider's headers."""
+    """The provider's headers that a passed answer keeps."""
     return [(kept, header_value(headers[name])) for name, kept in _kept_names[tuple(headers)]]
 
 
@@ -154,7 +154,7 @@ def drop_traceback(error: BaseException | None) -> None:
 
 
 def error_headers(error: errors.PolycallError, *, has_retried: bool) -> Headers:
-    """What an error says about trying again."""
+    """The headers that say when to try again after an error."""
     headers: Headers = []
     if isinstance(error, errors.UpstreamError) and error.retry_after_s is not None:
         seconds = max(0, math.ceil(error.retry_after_s))
@@ -180,7 +180,7 @@ def _store_is_away(request_id: str) -> errors.OverloadedError:
 
 
 def internal_error(request_id: str) -> errors.ServerError:
-    """What a client learns of our own mistakes: where to look, and nothing of the inside."""
+    """The error for our own mistakes: where to look, and nothing of the inside."""
     return errors.ServerError(
         f"the gateway failed on this request; its log has the reason under {request_id}",
         should_retry=False,

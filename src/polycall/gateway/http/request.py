@@ -31,7 +31,7 @@ class ClientGone(Exception):  # noqa: N818 - not an error: the client's right
 
 
 class DirectExchange(Protocol):
-    """What our own server gives besides ASGI's functions: the same without messages."""
+    """The functions that our own server gives besides ASGI's: the same without messages."""
 
     headers: dict[bytes, bytes]  # of the request, the last of each name
     task: asyncio.Task[None] | None  # in which it is answered
@@ -54,7 +54,7 @@ class DirectExchange(Protocol):
 
 
 class Listener(Protocol):
-    """Is told what is sent."""
+    """Hears what is sent."""
 
     def add(self, data: bytes) -> None:
         """A piece of the body."""
@@ -62,7 +62,7 @@ class Listener(Protocol):
 
 
 class ResponseTap(Listener, Protocol):
-    """Is told the headers too."""
+    """Hears the headers too."""
 
     headers: list[tuple[bytes, bytes]]
 
@@ -234,7 +234,7 @@ class GatewayRequest:
         return self._write(self.framed(data), more=True)
 
     def framed(self, data: bytes) -> bytes:
-        """What is sent of a piece of the body, as the client's protocol frames it.
+        """A piece of the body, as the client's protocol frames it.
 
         A long piece may be framed in a thread.
         """
@@ -309,7 +309,7 @@ class RequestMonitor:
         return len(self._gateway_requests)
 
     def answering(self) -> int:
-        """How many requests need an action, not only a look."""
+        """The number of requests that need an action, not only a look."""
         return sum(
             gateway_request.method == "POST" or gateway_request.is_session
             for gateway_request in self._gateway_requests
@@ -404,7 +404,7 @@ def _joined(lines: list[tuple[bytes, bytes]], headers: dict[bytes, bytes]) -> di
 
 
 def patience_s(gateway_request: GatewayRequest, most_s: float) -> float:
-    """How long the client says that it waits (Google's SDKs do), within what is allowed."""
+    """The seconds that the client says it waits (Google's SDKs do), within the allowed."""
     said = gateway_request.headers.get(b"x-server-timeout")
     if said is None:
         return most_s
@@ -438,6 +438,6 @@ def header_flag(gateway_request: GatewayRequest, name: bytes) -> bool:
 
 
 def passed_query(gateway_request: GatewayRequest) -> str:
-    """What a provider gets of the query: all but the client's own key."""
+    """The query for a provider: all but the client's own key."""
     asked = parse_qsl(gateway_request.query.decode("latin-1"), keep_blank_values=True)
     return urlencode([(name, value) for name, value in asked if name != "key"])

@@ -1,4 +1,4 @@
-"""Where a connection leaves HTTP for a WebSocket: it is handed to aiohttp, with its request.
+"""The change of a connection from HTTP to a WebSocket: it goes to aiohttp, with its request.
 
 HTTP is served without aiohttp's server, which takes a while to load: the first WebSocket loads it,
 in a thread, and others are served meanwhile.
@@ -33,7 +33,7 @@ class OpenSocket:
     """One that the server waits for when it ends, as it does for other connections."""
 
     def shutdown(self) -> None:
-        """Nothing: it goes on until it has drained, or until the time to drain is over."""
+        """Nothing: it continues until it has drained, or until the time to drain is over."""
 
 
 class SocketEntry:
@@ -85,5 +85,5 @@ class SocketEntry:
 
 
 async def nothing_received() -> MutableMapping[str, Any]:
-    """What a WebSocket receives by ASGI: it hears of its client by its frames alone."""
+    """The only message that a WebSocket receives by ASGI: its client speaks by frames alone."""
     return await asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""How many values a body may have, whatever its size, and how wide its texts may be."""
+"""The number of values that a body may have, whatever its size, and the width of its texts."""
 
 from __future__ import annotations
 

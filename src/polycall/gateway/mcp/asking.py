@@ -46,7 +46,7 @@ SHOWN_CHARS_MAX = 20_000
 
 
 class _Approval(Struct, frozen=True):
-    """What a person is asked about: in the token, so that any replica can go on."""
+    """The question for a person: in the token, so that any replica can continue."""
 
     tool: str
     digest: str
@@ -89,7 +89,7 @@ class Approvals:
 
 
 def approval_question(tool: str, about: str, arguments_json: str) -> Elicitation:
-    """What a person reads before a call is made: all of it, or `InvalidRequestError`."""
+    """The text that a person reads before a call is made: all of it, or `InvalidRequestError`."""
     shown = printable_line(arguments_json)
     if len(shown) > SHOWN_CHARS_MAX:
         raise InvalidRequestError(
@@ -163,7 +163,7 @@ class Running(Generic[T]):
         self._heed()
 
     def leave(self) -> bool:
-        """End it here; a server's task goes on there.  False where there is none: it has ended."""
+        """End it here; a server's task continues there.  False where it has ended."""
         if self.server_task is not None:
             self.server_task.is_left = True
         self.cancel()
@@ -171,7 +171,7 @@ class Running(Generic[T]):
 
     @property
     def question(self) -> Elicitation | None:
-        """What it asks now, if anything."""
+        """The open question, if there is one."""
         return self._question.result() if self._question.done() else None
 
     @property
@@ -218,16 +218,16 @@ class Running(Generic[T]):
         return question.result() if question.done() else None
 
     def heed(self, call: Callable[[], None]) -> None:
-        """Call this when it has ended, or goes on at its server."""
+        """Call this when it has ended, or continues at its server."""
         self._heed = call
         self._task.add_done_callback(lambda _: call())
 
     def result(self) -> T:
-        """What it gave; raises what ended it."""
+        """The result; raises the error that ended it."""
         return self._task.result()
 
     def cancel(self) -> None:
-        """End the call, which goes on for as long as it takes to tell its server.
+        """End the call, which continues for as long as it takes to tell its server.
 
         Nobody waits for that: where the client's request is cancelled, the task that waits is
         cancelled again and again, and what it awaits with it.
@@ -305,7 +305,7 @@ class Parked:
 
 
 def call_key(tool: str, arguments_json: str) -> str:
-    """What makes two calls the same."""
+    """A key that two equal calls share."""
     return f"{tool} {_digest(arguments_json)}"
 
 
@@ -373,7 +373,7 @@ def _sealed_for(owner: str) -> str:
 
 
 def _digest(arguments_json: str) -> str:
-    """Of the arguments as data: clients may write them another way the second time."""
+    """A digest of the arguments as data: clients may write them differently the second time."""
     data = jsontext.decode(arguments_json)
     text = jsontext.encode(_ordered(data)).encode("utf-8", "surrogatepass")
     return base64.b64encode(hashlib.sha256(text).digest()).decode()

@@ -64,7 +64,7 @@ def _unheard(_: object) -> None:
 
 @dataclass
 class CallScope:
-    """Whose call it is, and what may be asked on its way.
+    """The maker of a call, and the questions that may be asked on its way.
 
     `ask` asks the client's person, `sample` a model on the key's account.  `raw` is the server's
     own result, where there is one, `task` the task that the server made of the call.  `links` is
@@ -104,7 +104,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class McpRequest:
-    """Whose request it is, and what it is about."""
+    """The maker of a request, and its subject."""
 
     owner: Owner
     names: tuple[str, ...]
@@ -120,7 +120,7 @@ Reporter = Callable[[float, str], Awaitable[None]]
 
 
 class Pace:
-    """How much of a call's progress is passed on: the beginning, and then so much a second."""
+    """The pace of a call's progress: its beginning is passed on, and then so much a second."""
 
     _FREE, _A_SECOND = 200.0, 20.0
 
@@ -168,7 +168,7 @@ class ToolCalls:
         return dict(sorted(found.items()))
 
     async def find(self, owner: Owner, names: Iterable[str], full: str) -> OfferedTool | None:
-        """One tool, if it is there and the key may call it; else nobody is told which it is."""
+        """One tool, if it is there and the key may call it; else nobody learns which it is."""
         if not owner.may_call(full):
             return None
         name = self.server_of(names, full)
@@ -177,7 +177,10 @@ class ToolCalls:
         return None
 
     def input_schema(self, full: str) -> JSON | None:
-        """Of a tool that is called here; else the library lists all tools for each call."""
+        """The schema of a tool that is called here.
+
+        Else the library lists all tools for each call.
+        """
         asked = request_here.get()
         member = self._hub.members.get(self.server_of(asked.names, full))
         if member is None or asked.is_code or not asked.owner.may_call(full):
@@ -194,7 +197,7 @@ class ToolCalls:
         return next(iter(await self._hub.ready([name])), None)
 
     def deadline_s(self, name: str) -> float:
-        """How long a call of this server may take."""
+        """The seconds that a call of this server may take."""
         members = self._hub.members
         return members[name].settings.deadline_s if name in members else 0.0
 
@@ -203,7 +206,7 @@ class ToolCalls:
         return self._hub.members[name].error if name in self._hub.members else ""
 
     def task_after_s(self, names: Iterable[str]) -> float:
-        """How long a call of one of these servers takes before it becomes a task."""
+        """The seconds after which a call of one of these servers becomes a task."""
         members = self._hub.members
         return min(members[name].settings.task_after_s for name in names if name in members)
 

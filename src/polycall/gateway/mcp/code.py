@@ -47,7 +47,7 @@ class StoreSessions:
 
 
 def _state_id(name: str) -> str:
-    """By what a session is kept: what a client names may be of any length and letters."""
+    """The key of a session in the store: a client's names may be of any length and letters."""
     return f"code:{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()}"
 
 
@@ -62,7 +62,7 @@ class CodeModes:
         sessions: StoreSessions | None,
     ) -> None:
         """`turn` is one of the programs that a key may have running at a time; `sessions` is where
-        journals lie that other processes go on with.
+        journals lie that other processes continue with.
         """
         self._turn = turn
         self._sessions = sessions

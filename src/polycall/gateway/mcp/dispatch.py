@@ -105,7 +105,7 @@ class McpDispatch:
                 await asyncio.to_thread(importlib.import_module, _SERVICE)
 
     def opened(self) -> McpService:
-        """What serves the protocol."""
+        """The service of the protocol."""
         assert self._config is not None, "it was configured before it served"
         if self._service is None:
             try:

@@ -82,7 +82,7 @@ class Endpoint:
         self._keys = keys
         self._memory = memory
         self._config = config
-        # Sessions live in one process; several share the socket, and clients are told nothing
+        # Sessions live in one process; several share the socket, and clients learn nothing
         # that only one of them knows.
         self._manager = StreamableHTTPSessionManager(
             handlers.server(),
@@ -266,6 +266,6 @@ async def _to_its_end(handling: Coroutine[Any, Any, None], has_session: Callable
 
 
 def _forget_failure(task: asyncio.Future[None]) -> None:
-    """Nobody is there to be told of it."""
+    """Nobody is there to hear of it."""
     if not task.cancelled():
         task.exception()

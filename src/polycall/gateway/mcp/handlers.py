@@ -1,4 +1,4 @@
-"""What answers the protocol's requests, for whatever servers a path stands for."""
+"""The handlers of the protocol's requests, for the servers that a path stands for."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Handlers:
         }
 
     def server(self) -> Server[Any]:
-        """For the protocol's library to run."""
+        """The server for the protocol's library to run."""
         server = _Server(
             "polycall",
             version=version("polycall"),
@@ -268,7 +268,7 @@ class Handlers:
     async def _work(
         self, context: Context, params: types.CallToolRequestParams, arguments_json: str
     ) -> _Work | JSON:
-        """What makes the call, or why it cannot be made."""
+        """The function that makes the call, or why it cannot be made."""
         asked = _asked(context)
         if asked.is_code:
             if params.name not in self._checkers:
@@ -327,7 +327,7 @@ class Handlers:
         params: types.CallToolRequestParams,
         arguments_json: str,
     ) -> JSON | types.InputRequiredResult | None:
-        """What to answer where a person has not said yes yet."""
+        """The answer where a person has not allowed the call yet."""
         tool, owner = offered.tool, _asked(context).owner.id
         if not tool.needs_approval:
             return None
@@ -439,7 +439,7 @@ class _refusing:  # noqa: N801 - reads as what it does
 
 
 class _Work(NamedTuple):
-    """What makes a call, and the tool that it is of, where it is one tool's."""
+    """The function that makes a call, and its tool, where it is one tool's."""
 
     make: Callable[[Running[JSON]], Awaitable[JSON]]
     offered: OfferedTool | None = None

@@ -99,7 +99,7 @@ class Member:
         self.place = hashlib.sha256(jsontext.encode_bytes(where)).hexdigest()[:16]
         self.tools: dict[str, OfferedTool] = {}
         self.error = ""
-        self.told = ""  # what the log was told last
+        self.told = ""  # the last text in the log
         self._hub = hub
         self._opening = asyncio.Lock()
         self._cooldown = Cooldown()
@@ -109,7 +109,7 @@ class Member:
 
     @property
     def notices(self) -> list[Notice]:
-        """What was flagged last, without the server's secrets."""
+        """The latest notices, without the server's secrets."""
         return [
             replace_fields(
                 each, tool=clean(each.tool, self.secrets), reason=clean(each.reason, self.secrets)

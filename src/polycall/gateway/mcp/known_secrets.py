@@ -1,4 +1,4 @@
-"""What of a server's configuration must stand in no result, in each form that it has in texts.
+"""The secrets of a server's configuration that no result may hold, in each form of texts.
 
 A value of `env` or of an address's query is a secret by its name, or where it looks like nothing
 that a person would write; others, such as `production`, are words that any text may have.
@@ -121,7 +121,7 @@ def _decoded(text: str) -> str:
 
 
 def _forms(word: str) -> Iterator[str]:
-    """As it stands, and as it stands in addresses and in JSON, without what nobody sees."""
+    """The secret as it is, in addresses and in JSON, and without invisible characters."""
     if len(word) < _SHORTEST:
         return
     quoted = {quote(word, safe=""), quote(word), quote_plus(word)}

@@ -20,7 +20,7 @@ Context = ServerRequestContext[Any, Any]
 
 
 class TaskNotification(types.Notification[dict[str, Any], str]):
-    """How a task is now; the library knows none."""
+    """A task's present state; the library knows no such notification."""
 
     method: str = "notifications/tasks"
     params: dict[str, Any]

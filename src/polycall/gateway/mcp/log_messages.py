@@ -28,14 +28,14 @@ _OF_CALL_MAX = 1_000
 
 
 class Listener(NamedTuple):
-    """Who hears the messages of a call, and from which level he asked for them."""
+    """The receiver of a call's messages, and the lowest level that it asked for."""
 
     level: types.LoggingLevel
     hear: Callable[[LogMessage], Awaitable[None]]
 
 
 class ClientLogs:
-    """What clients want to hear.  One for the process."""
+    """The levels that clients asked for.  One for the process."""
 
     def __init__(self) -> None:
         self._levels: WeakKeyDictionary[Any, types.LoggingLevel] = WeakKeyDictionary()
@@ -45,7 +45,7 @@ class ClientLogs:
         server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self._set)
 
     def listener(self, context: Context) -> Listener | None:
-        """Who hears the messages of the call that this request makes."""
+        """The receiver of the messages of the call that this request makes."""
         session = context.session
         if session.protocol_version in MODERN_PROTOCOL_VERSIONS:
             level: Any = dict(context.meta or {}).get(types.LOG_LEVEL_META_KEY)

@@ -18,7 +18,7 @@ _apart: ContextVar[JSON | None] = ContextVar("polycall_mcp_sent_apart", default=
 
 
 def sent_apart(answer: JSON) -> JSON:
-    """What the library reads of an answer; the rest comes in with `put_back`."""
+    """The part of an answer that the library reads; `put_back` adds the rest."""
     apart = _apart.get()
     assert apart is not None, "every request passes by `put_back`"
     for name in APART & answer.keys():

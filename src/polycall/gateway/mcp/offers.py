@@ -34,7 +34,7 @@ SCHEME = "polycall://"
 
 
 class Offers:
-    """What servers have beside tools."""
+    """The servers' offers alongside tools."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -103,7 +103,7 @@ class Offers:
     async def complete(
         self, asked: McpRequest, params: types.CompleteRequestParams
     ) -> types.CompleteResult:
-        """How an argument of a prompt or of an address may go on."""
+        """Completions for an argument of a prompt or of an address."""
         ref = params.ref
         if isinstance(ref, types.PromptReference):
             member, own = await self._prompt_place(asked, ref.name)
@@ -133,7 +133,7 @@ class Offers:
         kind: str,
         listing: Callable[[str], Awaitable[list[ModelT]]],
     ) -> list[ModelT]:
-        """What is listed, and what is pinned at the first meeting is kept."""
+        """List the offers, and keep what is pinned at the first meeting."""
         found = await _within(member, kind, listing(asked.owner.id))
         if not await self._hub.pins.flush(member.name):  # another replica met it first
             found = await _within(member, kind, listing(asked.owner.id))
@@ -238,7 +238,7 @@ def _check_parts(parts: Sequence[BaseModel], member: Member, what: str) -> None:
 
 
 def _wire(found: BaseModel, name: str, member: Member, what: str) -> JSON:
-    """What was found, made part by part: `name` is the field of its parts."""
+    """The finding as JSON, made part by part: `name` is the field of its parts."""
     most = member.settings.result_bytes_max
     parts: list[BaseModel] = getattr(found, name)
     made: list[JSON] = []

@@ -49,7 +49,7 @@ class OpenAPISource:
         folder: Path,
         transport: Transport,
     ) -> OpenAPISource:
-        """Read the document, and look at its operations beside their pins."""
+        """Read the document, and look at its operations alongside their pins."""
         document = await load_document(settings.openapi, folder, transport)
         # Large documents take seconds.
         api = await asyncio.to_thread(_made, document, settings, transport)
@@ -58,7 +58,7 @@ class OpenAPISource:
         return source
 
     async def refresh(self) -> None:
-        """Look at the operations again, beside what is pinned now."""
+        """Look at the operations again, alongside what is pinned now."""
         wires = await asyncio.to_thread(self.definitions)
         notices = await self._comparison.notices("tool", wires, wires)
         tell_new(notices, self.notices)
@@ -76,7 +76,7 @@ class OpenAPISource:
         return {name: self._definition(name, tool) for name, tool in self.api.tools.items()}
 
     def annotations(self, own_name: str) -> JSON:
-        """What the method says of an operation."""
+        """The annotations of an operation, by its method."""
         return self.api.annotations(own_name)
 
     async def close(self) -> None:

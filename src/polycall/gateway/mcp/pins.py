@@ -125,6 +125,6 @@ class StoreTokens:
 
 
 def options_of(settings: OAuthSettings) -> dict[str, Any]:
-    """What `polycall.mcp.OAuth` is to do by a table `[mcp.NAME.oauth]`."""
+    """The options of `polycall.mcp.OAuth` in a table `[mcp.NAME.oauth]`."""
     options = msgspec.structs.asdict(settings)
     return {**options, "scopes": tuple(settings.scopes)}

@@ -1,4 +1,4 @@
-"""How large the result of a call may be, and what becomes of a larger one."""
+"""The largest size of a call's result, and the treatment of a larger one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What servers ask of a model: a request of the calling key's own, through the front door.
+"""Servers' requests to a model: made with the calling key, through the front door.
 
 So its limits, its budget, the routes and the ledger hold for it as for the key's other requests.
 """

@@ -1,4 +1,4 @@
-"""What clients subscribe to: on their session in older revisions, on a stream in the newest."""
+"""Clients' subscriptions: on their session in older revisions, on a stream in the newest."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ _TOO_MANY = f"at most {_OF_SESSION_MAX} resources and {_OF_SESSION_MAX} tasks ca
 
 
 def _task_ids(wanted: types.SubscriptionFilter) -> list[str]:
-    """Of which tasks the client would hear: the extension's own word."""
+    """The tasks that the client wants to hear of: the extension's own word."""
     given: Any = (wanted.model_extra or {}).get("taskIds") or []
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):  # pyright: ignore[reportUnknownVariableType]
         raise MCPError(types.INVALID_PARAMS, "taskIds is a list of tasks' ids")
@@ -161,7 +161,7 @@ def _task_ids(wanted: types.SubscriptionFilter) -> list[str]:
 
 
 def _sender(connection: Any, kind: Kind) -> Callable[[], Coroutine[Any, Any, None]]:
-    """What tells a client of an older revision."""
+    """The function that notifies a client of an older revision."""
     match kind:
         case "tools":
             return connection.send_tool_list_changed
@@ -172,7 +172,9 @@ def _sender(connection: Any, kind: Kind) -> Callable[[], Coroutine[Any, Any, Non
 
 
 def _connection(context: Context) -> Any:
-    """What lives as long as the client's session: the library makes a new one for each request."""
+    """The object that lives as long as the client's session: the library makes a new one per
+    request.
+    """
     return context.session._connection  # pyright: ignore[reportPrivateUsage]
 
 

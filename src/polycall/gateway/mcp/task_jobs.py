@@ -76,7 +76,7 @@ class TaskJob:
         """Until the call has ended, and its result is kept."""
         self._running.heed(self._nudged.set)
         while not self._running.is_done:
-            with contextlib.suppress(StoreError):  # it comes back, or its end is told then
+            with contextlib.suppress(StoreError):  # it comes back, or its end is reported then
                 await self._look()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
@@ -194,7 +194,7 @@ class TaskJob:
         await self._store.change_state(self.owner.id, HEAD + self._record.id, ended)
 
     def _left(self, value: bytes) -> bytes | None:
-        """For another process to resume at once."""
+        """The record with which another process can resume at once."""
         record = TaskRecord.read(value)
         if record.is_over or record.worker != self._worker:
             return None
@@ -204,7 +204,7 @@ class TaskJob:
 
 
 def _state_of(record: TaskRecord) -> tuple[object, ...]:
-    """What is told of a task, and what its next process needs."""
+    """The state of a task for its client and its next process."""
     server = "" if record.server_task is None else record.server_task.id
     return record.status, record.message, record.question_name, record.call_id, server
 
@@ -214,7 +214,7 @@ def _shown(question: Elicitation) -> JSON:
 
 
 def _answer_of(given: JSON) -> ElicitationAnswer:
-    """What a person said, as it came from a client."""
+    """A person's answer, as it came from a client."""
     action, content = given.get("action"), given.get("content")
     if action not in ("accept", "decline", "cancel"):
         return ElicitationAnswer("cancel")

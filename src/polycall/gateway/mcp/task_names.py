@@ -1,4 +1,4 @@
-"""How tasks lie in the store; without the protocol's library, which is loaded when it is needed."""
+"""Names of tasks in the store; without the protocol's library, which is loaded when needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a task: one record in the store, changed only from what it was."""
+"""The record of a task: one value in the store, changed only from what it was."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOST = (
 
 
 class TaskRecord(Struct):
-    """What is known of a task."""
+    """The record of a task."""
 
     id: str
     tool: str  # its full name; of code mode, the tool's alone
@@ -51,11 +51,11 @@ class TaskRecord(Struct):
 
     @classmethod
     def read(cls, value: bytes) -> TaskRecord:
-        """What was written."""
+        """Read a stored record."""
         return msgspec.convert(jsontext.decode(value), cls)  # a server's words may be half letters
 
     def written(self) -> bytes:
-        """As the store keeps it."""
+        """The record as the store keeps it."""
         return jsontext.encode_bytes(self)
 
     @property
@@ -75,7 +75,7 @@ class TaskRecord(Struct):
 
 
 def kept(task: ServerTask | None) -> ServerTask | None:
-    """What is kept of a server's task."""
+    """The kept part of a server's task."""
     return None if task is None else ServerTask(task.id, task.place)
 
 

@@ -126,7 +126,7 @@ class TaskRequests:
         return view
 
     async def _result(self, context: Context, params: types.GetTaskPayloadRequestParams) -> JSON:
-        """What the call gave, once it has; a person is asked on this request's stream."""
+        """The call's result, once it has one; a person is asked on this request's stream."""
         self._only(context, TASKS_REVISION)
         owner = self._owner_of(context)
         asked = ""
@@ -216,7 +216,7 @@ def check_declared(session: ServerSession) -> None:
 
 
 def server_capability() -> types.ServerTasksCapability:
-    """What the revision before the newest is told."""
+    """The capability that the revision before the newest declares."""
     return types.ServerTasksCapability.model_validate(
         {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
     )

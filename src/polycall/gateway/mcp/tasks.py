@@ -223,7 +223,7 @@ class Tasks:
         return [each for each in found if each is not None]
 
     async def result(self, owner: Owner, record: TaskRecord) -> JSON:
-        """What the call of a completed task gave."""
+        """The result of a completed task's call."""
         if record.is_lost:
             return failed(LOST)
         state = result_state(record.id)
@@ -233,7 +233,7 @@ class Tasks:
         return jsontext.decode(found[state])
 
     async def answer(self, owner: Owner, name: str, responses: JSON) -> None:
-        """What a person said to the task's question; all else is no answer to anything."""
+        """Give a person's answer to the task's question; other answers are ignored."""
         try:
             size = len(msgspec.json.encode(responses))
         except UnicodeEncodeError:

@@ -23,7 +23,7 @@ _AGAIN_S_MAX = 60.0
 
 
 class Updates:
-    """Who hears of which resource.  One for the process; `close` it at the end."""
+    """The subscribers of each resource.  One for the process; `close` it at the end."""
 
     def __init__(self, hub: Hub) -> None:
         self._heard: dict[tuple[str, str], list[tuple[str, Heard]]] = {}  # with their owners

@@ -168,7 +168,7 @@ class Fetcher:
 
 
 class _Fetching:
-    """What the media of one request weigh so far."""
+    """The media of one request, by their size so far."""
 
     def __init__(self, bytes_max: int, uses: dict[str, int]) -> None:
         self._bytes_max = bytes_max

@@ -1,4 +1,4 @@
-"""What the operator learns of each attempt: a log line for one that failed, and a count of all.
+"""Reports of attempts for the operator: a log line for each failure, and a count of all.
 
 Words of providers are for the log and the ledger.  A client reads of its own mistakes only: where
 a provider refuses the gateway's key, the key is not the client's.
@@ -31,7 +31,7 @@ class AccountRefusedError(errors.ServerError):
 
 
 def words_of(error: BaseException) -> str:
-    """What went wrong, in one bounded line without a key in it."""
+    """The error's text, in one bounded line without a key in it."""
     plain = _SEALED.sub("[redacted]", redact(str(error)))
     text = _NOT_IN_A_LINE.sub(" ", plain).strip() or type(error).__name__
     text = text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""What was asked and answered, kept for a time: only where an owner switched that on.
+"""Captured requests and answers, kept for a time: only where an owner switched that on.
 
 Usually nothing is: then a request costs one look at an empty list.  Values lie encrypted in the
 store, without what looks like a credential.
@@ -35,7 +35,7 @@ _WAITING_MAX = 64
 _PURGE_S = 5.0
 SECRET_LENGTH_MIN = 8  # a shorter one would tear holes into ordinary words
 _OWNER = "content"
-# Beside what logs take out: keys of clouds and code hosts, tokens, private keys.
+# Alongside what logs take out: keys of clouds and code hosts, tokens, private keys.
 _SECRETS = re.compile(
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\b(?:ghp|gho|ghs|glpat|xox[abps]|hf|npm|pypi)[-_][-\w]{10,}"
     r"|\bgithub_pat_\w{20,}|\beyJ[-\w]{8,}\.eyJ[-\w]{8,}\.[-\w]+"
@@ -65,7 +65,7 @@ _decoder = msgspec.msgpack.Decoder(Content)
 
 
 class ContentTap:
-    """Is told what is sent to one client, and holds as much of it as is kept."""
+    """Hears what is sent to one client, and holds as much of it as is kept."""
 
     def __init__(self, window: ContentWindow, client: str, request: bytes, bytes_max: int) -> None:
         self.window = window
@@ -123,7 +123,7 @@ class Contents:
         return bool(self._windows) and self._settings is not None
 
     def tap(self, key: str, client: str, request: Callable[[], bytes]) -> ContentTap | None:
-        """What listens to a request's answer; `None` where nothing is kept, which is usual."""
+        """The tap on a request's answer; `None` where nothing is captured, which is usual."""
         if not self._windows or self._settings is None:
             return None
         now = time.time()
@@ -160,7 +160,7 @@ class Contents:
             await self._store.change(operations.purge_contents(now))
 
     def unlock(self, request_id: str, value: bytes) -> Content | None:
-        """What was kept; `None` where it was locked under another secret."""
+        """The captured content; `None` where it was locked under another secret."""
         data = self._vault.unlock(_OWNER, request_id, value)
         return None if data is None else _decoder.decode(data)
 

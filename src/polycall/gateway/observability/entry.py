@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def open_traces(settings: TraceSettings) -> Traces:
-    """Where spans go; raises `RequestError` without the library for it."""
+    """Open the exporter of spans; raises `RequestError` without the library for it."""
     try:
         from polycall.gateway.observability.traces import Traces  # noqa: PLC0415 - an extra
     except ImportError:

@@ -29,14 +29,14 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Histogram(Struct, array_like=True):
-    """How long something took, by buckets; the last one has no bound."""
+    """A histogram of durations; the last bucket has no bound."""
 
     buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(_BUCKETS_S) + 1))
     seconds: float = 0.0
 
     @property
     def count(self) -> int:
-        """How many there were."""
+        """The number of observations."""
         return sum(self.buckets)
 
     def add(self, seconds: float) -> None:
@@ -51,7 +51,7 @@ class Histogram(Struct, array_like=True):
 
 
 class ModelCounters(Struct, array_like=True):
-    """What one process has counted; the keys are the values of the labels."""
+    """The counts of one process; the keys are the values of the labels."""
 
     requests: dict[tuple[str, str, str, int, str], int] = {}
     input_tokens: dict[tuple[str, str], int] = {}
@@ -100,7 +100,7 @@ def unpack(data: bytes) -> Snapshot:
 
 
 class _Latest:
-    """What finished requests of one kind add to the counts, until somebody looks at those."""
+    """The counts of finished requests of one kind, until somebody reads the totals."""
 
     __slots__ = (
         *("requests", "reported", "input_tokens", "output_tokens", "unpriced", "priced"),

@@ -12,7 +12,7 @@ from polycall.translation.wire import Dialect
 
 
 class CallCounter:
-    """For the answers of one dialect."""
+    """Counts the calls in answers of one dialect."""
 
     __slots__ = ("mark", "word", "words")
 

@@ -1,4 +1,4 @@
-"""What decides what a request may do and costs, said once and in one spelling.
+"""The fields that decide what a request may do and costs: each once and in one spelling.
 
 A body that is passed through is checked here and read by a provider, whose reader may be another:
 Go's matches names in any case and takes the last, others the first, and all of them read escapes.
@@ -49,7 +49,7 @@ _GENERATION = frozenset(
         *("thinkingConfig", "thinking_config", "responseModalities", "response_modalities"),
     }
 )
-# Fields by which a body names models beside the one that is checked: a preset holds some, too.
+# Fields by which a body names models alongside the one that is checked: a preset holds some, too.
 OTHER_MODELS = ("models", "fallbacks", "fallback_models", "preset")
 # An escape of what is never escaped: a letter, a digit, `_`, `-`.  It begins with what can be
 # searched for quickly, so that backslashes before it are counted afterwards.

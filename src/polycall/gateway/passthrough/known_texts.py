@@ -82,13 +82,13 @@ class KnownText:
         return self.name in _LISTS
 
     def tools(self) -> ToolText:
-        """What is known of the list of tools that it is."""
+        """The known facts about it as a list of tools."""
         if self._tools is None:
             self._tools = tool_text(self.text)
         return self._tools
 
     def shared(self, body: bytes, start: int, beyond: int) -> int:
-        """How many of its items stand in the body at `start`; 0 where not more than `beyond`."""
+        """The number of its items in the body at `start`; 0 where not more than `beyond`."""
         view, ends = memoryview(self.text), self.ends
         if body.startswith(view[: ends[-1]], start):
             return len(ends)
@@ -112,7 +112,7 @@ class KnownText:
         return 0 <= place <= size - len(mark)
 
     def found_by(self, find: Callable[[bytes], tuple[str, ...]], size: int) -> tuple[str, ...]:
-        """What `find` finds in its first bytes; not looked for again where that is nothing."""
+        """The findings of `find` in its first bytes; asked once where there are none."""
         done = self._found.get(find, 0)
         if done >= size:
             return ()
@@ -145,7 +145,7 @@ class TextPart(Struct, frozen=True, eq=False):
 
 
 class BodyTexts(Struct, frozen=True, eq=False):
-    """What is known of a body: its parts, by the fields' names, and what is left of it.
+    """The known parts of a body, by the fields' names, and what is left of it.
 
     For marks without brackets, commas and spaces: none of them stands across a part's ends.
     """
@@ -324,7 +324,10 @@ class KnownTexts:
     def found_in(
         self, owner: str, body: bytes, find: Callable[[bytes], tuple[str, ...]]
     ) -> tuple[str, ...]:
-        """What `find` finds in a body that was written here; in known texts it has looked."""
+        """The findings of `find` in a body that was written here.
+
+        Known texts are not searched again.
+        """
         read = self.read(owner, body)
         try:
             fields = decode_fields(body) if read is None else read.fields
@@ -339,7 +342,7 @@ class KnownTexts:
         return found
 
     def _drop_oldest(self) -> None:
-        """Of the key that has not asked for the longest time."""
+        """Drop the oldest texts of the key that has not asked for the longest time."""
         name, own = next(iter(self._owners.items()))
         self.size_bytes -= own.texts[0].held_bytes
         own.drop(own.texts[0])
@@ -362,7 +365,7 @@ def _before_space(view: memoryview, end: int) -> int:
 
 
 def _ends(view: memoryview, size: int, before: TextPart | None) -> array[int]:
-    """Where the items of a list end; none where only a slower reader takes it."""
+    """The ends of the items of a list; none where only a slower reader accepts it."""
     if before is not None and before.size == size:
         return before.text.ends[: before.count]
     ends = array("Q") if before is None else before.text.ends[: before.count]

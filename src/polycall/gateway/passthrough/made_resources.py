@@ -1,4 +1,4 @@
-"""What a provider's answer says that it keeps: items, containers, files, spoken answers.
+"""Resources that a provider's answer says it keeps: items, containers, files, spoken answers.
 
 Another key must not name them in its requests (`generation/named_resources.py`).
 """

@@ -92,7 +92,7 @@ class NamedStream:
 def _names(
     data: bytes, mark: bytes, begin: int, end: int, depth_max: int
 ) -> Iterator[tuple[int, int, int]]:
-    """Where a name's mark stands, and where the name begins and ends."""
+    """The places of a name's mark, and of the name's beginning and end."""
     looked, depth = begin, 0
     end = min(end, begin + _HEAD_BYTES_MAX)
     at = data.find(mark, begin, end)

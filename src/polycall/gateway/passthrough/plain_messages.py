@@ -82,7 +82,7 @@ class _Answer(Struct):
 
 
 class PlainAnswer(Struct, frozen=True):
-    """What a plain answer used, and how many calls it has."""
+    """The usage of a plain answer, and the number of its calls."""
 
     usage: Usage
     calls: int
@@ -119,7 +119,7 @@ def as_plain(
 ) -> msgspec.Raw | FilledText | None:
     """The messages as every server takes them, where these fields of a Chat request are plain.
 
-    Each message has a known role and text for its content, or calls with objects beside null;
+    Each message has a known role and text for its content, or calls with objects alongside null;
     tools are functions, the choice is a word.  `None` where anything is otherwise.  `known` is
     what is known of the messages' text, all of which it has.
     """
@@ -159,7 +159,7 @@ def _known_nulls_in(text: memoryview, known: TextPart) -> list[int] | None:
 
 
 def _nulls_in(text: memoryview, done: int) -> list[int] | None:
-    """Where nulls stand for the content of plain messages, from a message's end on.
+    """The places of nulls as the content of plain messages, from a message's end on.
 
     `None` where a message is not plain, or where there is none.
     """
@@ -192,7 +192,7 @@ def _nulls_in(text: memoryview, done: int) -> list[int] | None:
 
 
 def _null_places(text: bytes, nulls: int) -> list[int]:
-    """Where so many nulls stand.
+    """The places of so many nulls.
 
     Within a text the quotes would be escaped, and no other field of a message has this name.
     """

@@ -104,7 +104,7 @@ _REASONING_MARKS = (b'"reasoning_content"', b'"reasoning_details"')
 _MARKED_ONLY = frozenset({"marks"})
 _CACHE_MARK = b'"cache_control"'
 _PLAIN_CHOICES = frozenset({"auto", "none", "required"})
-# Wherever tools are, for a target that is told of them in words.
+# Wherever tools are, for a target that gets them in words.
 _TOOL_MARKS = (
     *(b'"tools"', b'"functions"', b'"tool_calls"', b'"tool_use"', b'"tool_result"'),
     *(b'"function_call', b'"custom_tool_call', b"functionCall", b"functionResponse"),
@@ -291,7 +291,7 @@ class Fields:
 
     @property
     def names(self) -> list[str]:
-        """Of the object's fields."""
+        """The names of the object's fields."""
         return list(self._raw)
 
     def has_any(self, names: frozenset[str]) -> bool:
@@ -322,7 +322,7 @@ class Fields:
         return self._tools
 
     def found_by(self, find: Callable[[bytes], tuple[str, ...]]) -> tuple[str, ...]:
-        """What `find` finds in the body that is passed on.
+        """The findings of `find` in the body that is passed on.
 
         Of plain messages every field is known, and known texts are searched once.
         """

@@ -40,7 +40,7 @@ def read_top_level(body: bytes) -> dict[str, msgspec.Raw]:
 
 
 def read_slowly(body: bytes) -> dict[str, msgspec.Raw]:
-    """For text that the fast parser refuses and real clients send (lone surrogates)."""
+    """Read text that the fast parser refuses and real clients send (lone surrogates)."""
     try:
         value = jsontext.decode(body)
     except ValueError as error:

@@ -49,7 +49,7 @@ class Observer:
         self._counter = CallCounter(dialect)
         self.made = MadeResources(dialect)
         self._hides_usage = hides_usage
-        self._passes_whole = hides_usage or passes_whole  # frames go on when they are whole
+        self._passes_whole = hides_usage or passes_whole  # frames continue when they are whole
         self.is_sse = is_sse
         self._break: bytes = b""
         self._rest = PieceBuffer()  # of a frame that is not whole
@@ -60,7 +60,7 @@ class Observer:
         self.calls = 0
         self.began = False  # a frame that says something has come
         self.ended = False
-        self.is_broken = False  # by an error that the client has not been told of
+        self.is_broken = False  # by an error that the client has not heard of
 
     @property
     def error(self) -> PolycallError | None:
@@ -69,7 +69,7 @@ class Observer:
 
     @property
     def held_bytes(self) -> int:
-        """How long the event is that has begun: it is looked at when it ends."""
+        """The length of the event that has begun: it is read when it ends."""
         return self._rest.size if self.is_sse else self._decoder.held_bytes
 
     @property
@@ -91,7 +91,7 @@ class Observer:
         return self._passed(chunk)
 
     def _end_in(self, chunk: bytes) -> int:
-        """Where the frame ends that has begun; 0 or less where it goes on."""
+        """The end of the frame that has begun; 0 or less where it continues."""
         near = self._tail + chunk
         gap = self._break or _first_break(near)
         place = near.find(gap) if gap else -1
@@ -130,7 +130,7 @@ class Observer:
         return b"".join((*passed, whole[place:])) if passed else whole
 
     def _frames_to_read(self, whole: bytes) -> Iterator[tuple[int, int]]:
-        """Where the frames are that the decoder has to see: all until the answer has begun."""
+        """The frames that the decoder has to see: all until the answer has begun."""
         place, gap = 0, len(self._break)
         while not self.began and place < len(whole):
             end = whole.find(self._break, place)
@@ -166,7 +166,7 @@ class Observer:
                 raise too_large("an event", self._event_bytes_max)
 
     def break_off(self) -> None:
-        """Nothing more comes; of a stream without an end, the usage is what it told so far."""
+        """Nothing more comes; of a stream without an end, the usage is its reports so far."""
         if self.ended:
             return
         # Some servers count in each frame, and those of text were left alone.
@@ -179,7 +179,7 @@ class Observer:
         )
 
     def close(self) -> bytes:
-        """What is left to pass on; raises what is wrong with the end of the stream."""
+        """The bytes left to pass on; raises an error for a wrong end of the stream."""
         rest = self._rest.take()
         if rest and self.is_sse:
             self._take(self._decoder.feed(rest))
@@ -200,7 +200,7 @@ class Observer:
 def frames_with(
     marks: Iterable[bytes], whole: bytes, gap: bytes, place: int = 0
 ) -> list[tuple[int, int]]:
-    """Where the frames are that have one of the marks, in order; `gap` ends each frame."""
+    """The frames that have one of the marks, in order; `gap` ends each frame."""
     found: set[tuple[int, int]] = set()
     for mark in marks:
         at = whole.find(mark, place)
@@ -232,6 +232,6 @@ def without_usage(frame: bytes) -> bytes:
 
 
 def _first_break(data: bytes) -> bytes:
-    """What ends a frame here, by the first that has ended; empty where none has."""
+    """The bytes that end a frame here, by the first that has ended; empty where none has."""
     found = [(place, each) for each in _BREAKS if (place := data.find(each)) >= 0]
     return min(found)[1] if found else b""

@@ -20,7 +20,7 @@ _BYTES_MAX = 1024 * 1024  # of all texts; what is made of them takes several tim
 
 
 class ToolText:
-    """What is known of one list: `None` where it was not asked for yet."""
+    """The known facts about one list: `None` where it was not asked for yet."""
 
     __slots__ = ("_decoded", "_found", "is_plain", "text")
 
@@ -41,7 +41,7 @@ class ToolText:
         return self._decoded
 
     def found_by(self, find: Callable[[bytes], tuple[str, ...]]) -> tuple[str, ...]:
-        """What `find` finds in the text; asked once."""
+        """The findings of `find` in the text; asked once."""
         found = self._found.get(find)
         if found is None:
             found = self._found[find] = find(self.text)
@@ -54,7 +54,10 @@ _lock = Lock()  # large bodies are read in threads
 
 
 def tool_text(raw: msgspec.Raw | bytes) -> ToolText:
-    """What is known of a list, to be added to; a new one where nothing will be remembered."""
+    """The known facts about a list, to be added to.
+
+    A new object where nothing will be remembered.
+    """
     global _known_bytes  # noqa: PLW0603 - as long-lived as what is remembered
     text = bytes(raw)
     size = len(text)

@@ -1,4 +1,4 @@
-"""Where the gateway may listen, and with how many processes."""
+"""The addresses where the gateway may listen, and its number of processes."""
 
 from __future__ import annotations
 

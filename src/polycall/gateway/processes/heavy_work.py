@@ -44,7 +44,7 @@ class HeavyWork:
     async def run(
         self, owner: str, size_bytes: int, function: Callable[..., T], *given: Any, **named: Any
     ) -> T:
-        """What `function` gives; called here where the body is short, else in a thread.
+        """Run `function`; here where the body is short, else in a thread.
 
         `owner` is the client, whose long work is done one after the other.  The function must not
         depend on the loop.  Where this is cancelled it has ended: its turn is over, and what it
@@ -61,7 +61,7 @@ class HeavyWork:
                 return await asyncio.shield(done)
             except asyncio.CancelledError:
                 while not (work.cancel() or done.done()):
-                    with suppress(asyncio.CancelledError):  # told once more, it still works
+                    with suppress(asyncio.CancelledError):  # cancelled once more, it still works
                         await asyncio.wait([done])
                 raise
 

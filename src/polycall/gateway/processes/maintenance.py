@@ -1,4 +1,4 @@
-"""What a gateway does beside its requests: look after the store, and after changed keys."""
+"""A gateway's work alongside its requests: care for the store, and for changed keys."""
 
 from __future__ import annotations
 

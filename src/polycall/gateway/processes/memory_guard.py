@@ -76,7 +76,7 @@ class MemoryGuard:
 
 
 def resident_bytes() -> int:
-    """How much memory the process holds; 0 where the system does not say."""
+    """The memory that the process holds; 0 where the system does not say."""
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -85,7 +85,7 @@ def resident_bytes() -> int:
 
 
 def _available_bytes() -> int:
-    """What the container, or else the machine, has; 0 where that is not known."""
+    """The memory of the container, or else of the machine; 0 where it is unknown."""
     try:
         least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError):

@@ -105,7 +105,7 @@ class _Server(uvicorn.Server):
             self._reloading = asyncio.ensure_future(self._reread())
 
     async def _reread(self) -> None:
-        # Reading may run commands, and the streams go on meanwhile.
+        # Reading may run commands, and the streams continue meanwhile.
         changed = await asyncio.to_thread(reread, self._gateway.config, self._load)
         if changed is not None:
             self._gateway.reload(changed)

@@ -1,4 +1,4 @@
-"""What the workers of one gateway know of each other: memory that they share.
+"""The workers' knowledge of each other: memory that they share.
 
 Each worker has a seat and publishes there, several times a second, what it has counted; the worker
 that is asked for metrics reads all seats.  The worker that takes a dead one's seat continues from
@@ -64,7 +64,7 @@ class SharedMetrics:
     # Anybody's
 
     def data(self, slot: int) -> bytes:
-        """What was last put on a seat; empty where nothing was."""
+        """The data last put on a seat; empty where there is none."""
         for _ in range(_TRIES):
             sequence = self._head(slot)[2]
             if sequence == 0:
@@ -82,11 +82,11 @@ class SharedMetrics:
         return bool(self._head(slot)[0])
 
     def serving(self) -> int:
-        """How many serve."""
+        """The number of workers that serve."""
         return sum(map(self.serves, range(self.slots)))
 
     def restarts(self) -> int:
-        """How often a worker was started for a dead one."""
+        """The number of workers that were started for dead ones."""
         return sum(self._head(slot)[1] for slot in range(self.slots))
 
     def _head(self, slot: int) -> tuple[int, int, int]:
@@ -109,7 +109,7 @@ class WorkerSlot:
         self._timer: asyncio.TimerHandle | None = None
 
     def counts(self) -> ModelCounters:
-        """What was counted on this seat so far."""
+        """The counts on this seat so far."""
         data = self.shared_metrics.data(self.number)
         return unpack(data).counts if data else ModelCounters()
 

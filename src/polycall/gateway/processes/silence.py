@@ -1,7 +1,7 @@
 """Which processes that share a store are gone, as far as another one can see.
 
 Who works on something writes a new beat, the time, into its record every `BEAT_S`.  That a beat is
-old proves nothing: clocks differ, and while the store is away nobody writes.  A process is gone
+old proves nothing: clocks differ, and with the store unreachable nobody writes.  A process is gone
 when its beat stood still while another one looked several times, and found the store there.
 """
 

@@ -33,7 +33,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 
 class Post(Struct, frozen=True):
-    """What a process that serves is given besides the configuration."""
+    """The objects that a serving process gets besides the configuration."""
 
     slot: WorkerSlot
     lifeline: int | None = None  # a file that ends when the supervisor does

@@ -25,7 +25,10 @@ class MergedAnswer:
         self.usage = ir.Usage()
 
     def step(self, event: ir.Event) -> list[ir.Event]:
-        """What the client sees of an event of a step; calls are shown by who runs them."""
+        """The events that the client sees for an event of a step.
+
+        Calls are shown by their runner.
+        """
         match event:
             case ir.ResponseStart():
                 return self._start(event)
@@ -50,7 +53,7 @@ class MergedAnswer:
                 return []
 
     def parts(self, parts: list[ir.Part]) -> list[ir.Event]:
-        """Whole parts of our own."""
+        """The events of whole parts of our own."""
         if not parts:
             return []
         events: list[ir.Event] = self._start(self._own_start)

@@ -27,7 +27,7 @@ from polycall.translation.portable import marked, portable
 
 
 class ModelStep:
-    """What one step of the loop asks, as the attempts take it: always translated."""
+    """The request of one step of the loop, as the attempts take it: always translated."""
 
     def __init__(
         self, client_request: ClientRequest, carried: CarriedRequest, request: ir.Request
@@ -99,13 +99,13 @@ class RoutedModel:
         return _StepStream(self, request)
 
     def cost(self, model: str, usage: ir.Usage) -> Decimal | None:
-        """What the last step cost; the loop asks after each."""
+        """The cost of the last step; the loop asks after each."""
         del model, usage
         return self._costs[-1] if self._costs else None
 
     @property
     def stop_name(self) -> str:
-        """Who answered last."""
+        """The name of the stop that answered last."""
         attempt = self._account.attempt
         return "" if attempt is None else attempt.target.name
 

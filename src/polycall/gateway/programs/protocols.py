@@ -1,4 +1,4 @@
-"""How a client asks for programs, and what it is shown of them.
+"""Programs in clients' protocols: their requests, and the parts that show them.
 
 A client of Anthropic or of OpenAI's Responses gets its vendor's protocol, as far as that says how
 programs look from outside (WIRE.md sections 2 and 3; the official SDKs' types).  Any other client
@@ -44,11 +44,11 @@ class ProgramProtocol(Protocol):
         ...
 
     def began(self, record_id: str, code: str) -> list[ir.Part]:
-        """What the client sees of a program that the model wrote."""
+        """The parts that show the client a program that the model wrote."""
         ...
 
     def ended(self, record_id: str, result: ir.ToolResult) -> list[ir.Part]:
-        """What it sees of its end: what the model reads of it."""
+        """The parts that show the client a program's end, as the model reads it."""
         ...
 
     def call(
@@ -58,7 +58,7 @@ class ProgramProtocol(Protocol):
         ...
 
     def state(self, container: str, expires: float) -> ir.Metadata:
-        """What the answer says of the place where programs run."""
+        """The answer's field on the container where programs run."""
         ...
 
 

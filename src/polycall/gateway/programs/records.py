@@ -1,4 +1,4 @@
-"""What is kept between two requests of a client, and the ids that name it.
+"""Records between two requests of a client, and the ids that name them.
 
 A record is one part of the conversation that the client does not see as the model does: the
 model's `run_code` calls, their output and, while a program waits for the client's tools, its

@@ -31,7 +31,7 @@ Source = Callable[[], tuple[str, list[Warning]]]
 
 @dataclass(eq=False, repr=False)
 class Sender:
-    """For one request.  Errors after the status are told inside of the stream."""
+    """Sends one request's answer.  Errors after the status go inside the stream."""
 
     client_request: ClientRequest
     gateway_request: GatewayRequest

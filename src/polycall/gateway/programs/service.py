@@ -167,9 +167,9 @@ def _no_session() -> Session:
 def _protocol_for(
     request: Request, dialect: str, owner: str, services: GatewayServices, calling: str
 ) -> ProgramProtocol | None:
-    """How the client speaks of programs; `None` where it does not.
+    """The protocol of programs that the client speaks; `None` where it speaks none.
 
-    A conversation that has shown programs goes on as it began, whatever tools are declared now.
+    A conversation that has shown programs continues as it began, whatever tools are declared now.
     """
     kind = declared_kind(request)
     if kind and any("code" in tool.allowed_callers for tool in request.tools):

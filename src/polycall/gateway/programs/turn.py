@@ -1,7 +1,7 @@
 """One request for programs, from what the client asked to what it gets.
 
 Nothing is held between two requests: a program that waits for the client's tools is its journal,
-and goes on by replay, in this process or in another one.  Whatever is asked twice is answered
+and continues by replay, in this process or in another one.  Whatever is asked twice is answered
 twice the same: a client that lost an answer sends its results again.
 """
 
@@ -76,7 +76,7 @@ _ENDS: dict[EndReason, ir.FinishReason] = {
 }
 
 
-# What an answer of Anthropic says of its end beside the reason.
+# What an answer of Anthropic says of its end alongside the reason.
 _END_KEYS = ("stop_sequence", "stop_details")
 
 
@@ -107,7 +107,7 @@ class ProgramTurn:
             self.requested.dialect.NAME, self.gateway_request.id, self.requested.model
         )
         self._tools: dict[str, ir.Tool] = {}  # the client's, by the names that the model knows
-        self._record_id = ""  # of the program that goes on
+        self._record_id = ""  # of the program that continues
         self._program_call = ""  # the model's call that is this program
         self._container = Container("")
         self._waiting: list[ir.ToolCall] = []  # for the client, of this step
@@ -289,7 +289,7 @@ class ProgramTurn:
 
     async def _loop(self, request: ir.Request, model: RoutedModel) -> None:
         self._kept = len(request.messages)
-        self._record_id = ""  # of the program that goes on
+        self._record_id = ""  # of the program that continues
 
         async def prepare(messages: list[ir.Message], steps: list[LoopStep]) -> Turn | EndReason:
             if self._is_waiting:

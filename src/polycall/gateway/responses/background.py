@@ -157,7 +157,7 @@ class BackgroundResponses:
     # From outside, in any process
 
     async def record(self, owner: Owner, name: str) -> JobRecord | None:
-        """What is known of the work on an answer; one that may be lost is looked after."""
+        """The record of the work on an answer; work that may be lost is looked after."""
         record = await self._record(owner, name)
         is_others = record is not None and not record.is_done and name not in self._jobs
         if record is not None and is_others and is_suspect(record.beat):
@@ -390,7 +390,7 @@ class _Job:
         await store.save_states(self.owner, values)
 
     async def save(self, store: Store) -> None:
-        """What came since; and that somebody is at work."""
+        """Save the news, and that somebody is at work."""
         lines = self._lines
         now = time.time()
         if not lines and now - self.record.beat < BEAT_S:

@@ -1,7 +1,7 @@
-"""A conversation made short: the model itself writes what has to be known to go on with it.
+"""A conversation made short: the model itself writes what has to be known to continue with it.
 
 The summary goes to the client in a sealed item, and comes back as a message of the history, for
-whichever model goes on.  `/v1/responses/compact` and an input that ends with `compaction_trigger`
+whichever model continues.  `/v1/responses/compact` and an input that ends with `compaction_trigger`
 ask for one.
 """
 
@@ -118,7 +118,7 @@ class Compaction:
         whole: JSON = {**first, "status": "completed", "completed_at": int(time.time())}
         whole.update(output=[item], usage=usage)
         if client_request.earlier.wants_kept(self._services):
-            # Who goes on with it goes on from here: nothing before it is said again.
+            # Who continues with it continues from here: nothing before it is said again.
             said = [each for each in items if _is_users(each)]
             await self._services.items.keep(owner.id, {"input": said}, whole)
         headers = _headers(gateway_request, found)

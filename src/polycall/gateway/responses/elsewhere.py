@@ -30,7 +30,7 @@ def dialect_of(name: str) -> DialectName:
 async def ask_keeper(
     services: GatewayServices, owner: str, name: str, *, action: str = "", query: str = ""
 ) -> JSON | None:
-    """What the provider says of an answer; `None` where it is nobody's that is known.
+    """The provider's description of an answer; `None` where no known provider has it.
 
     `action` is `delete`, `cancel` or `input_items`; without one, the answer is asked for.
     """

@@ -114,7 +114,7 @@ _HOP = frozenset(
 
 
 def passed_headers(headers: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """What a request that another one led to has of its headers: key, wishes, trace."""
+    """The headers for a request that another one led to: key, options, trace."""
     return {
         name: value
         for name, value in headers.items()

@@ -1,4 +1,4 @@
-"""What lies in the store for an answer in the background."""
+"""The stored records of answers in the background."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class JobRecord(msgspec.Struct):
 
     @classmethod
     def read(cls, value: bytes) -> JobRecord:
-        """What was written."""
+        """Read a stored record."""
         return msgspec.msgpack.decode(value, type=cls)
 
     def written(self) -> bytes:
-        """As the store keeps it."""
+        """The record as the store keeps it."""
         return msgspec.msgpack.encode(self)
 
 
@@ -52,7 +52,7 @@ def job_state(name: str) -> str:
 
 
 def cancel_state(name: str) -> str:
-    """Under which name a client's wish to cancel is kept."""
+    """Under which name a client's request to cancel is kept."""
     return f"cancel_{name}"
 
 

@@ -74,7 +74,7 @@ async def _chunk(store: Store, owner: str, name: str, number: int, after: int) -
 
 
 def _cut(record: JobRecord | None) -> bytes:
-    """What a stream says at its end, where events of it were not kept."""
+    """The end of a stream whose events were not all kept."""
     if record is None or not record.is_cut:
         return b""
     return b": some events were too much to keep; GET the answer for all of it\n\n"

@@ -2,7 +2,7 @@
 
 The client sends `response.create`, and reads the events of the answer as text frames.  Answers are
 made one after the other, or one in each lane where frames name one (`stream_id`).  An answer that
-is not stored can be gone on with on the same connection alone.
+is not stored can be continued on the same connection alone.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ logger = logging.getLogger("polycall.gateway")
 LANES_MAX = 16
 AHEAD_MAX = 64  # frames that wait for earlier ones of their lane
 AHEAD_BYTES_MAX = 8 * 2**20  # of several
-TURNS_MAX = 32  # answers of a connection that are not stored, and may be gone on with
+TURNS_MAX = 32  # answers of a connection that are not stored, and may be continued
 Event: TypeAlias = dict[str, msgspec.Raw]
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _NULL = msgspec.Raw(b"null")
@@ -243,7 +243,7 @@ class _Connection:
                 with contextlib.suppress(ClientGone):
                     await self._error(error, stream_id)
             except Exception:
-                # A mistake of ours: the client hears of it, and the connection goes on.
+                # A mistake of ours: the client hears of it, and the connection continues.
                 logger.exception("an answer over WebSocket failed")
                 with contextlib.suppress(ClientGone):
                     await self._error(internal_error("this connection"), stream_id)
@@ -291,7 +291,7 @@ class _Connection:
         if not found.is_stream:
             await self._frame(_failure(found.status, found.body, found.headers), stream_id)
             if isinstance(previous, str):
-                self._turns.pop(previous, None)  # so that what failed is not gone on with
+                self._turns.pop(previous, None)  # so that what failed is not continued
             return
         if is_local and answer.end is not None:
             items = [*given, *answer.end["output"]]
@@ -301,7 +301,7 @@ class _Connection:
     async def _warm_up(
         self, event: JSON, stream_id: str, size: int, services: GatewayServices
     ) -> None:
-        """Keep what was sent, without asking the model: the next turn goes on with it."""
+        """Keep what was sent, without asking the model: the next turn continues with it."""
         model: Any = event.get("model")
         if not isinstance(model, str) or not model:
             raise MalformedRequestError("expected the name of a model", path="model")

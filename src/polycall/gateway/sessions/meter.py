@@ -1,4 +1,4 @@
-"""What a session uses: a row of the ledger for each reply, and limits that hold meanwhile.
+"""The meter of a session: a row of the ledger for each reply, and limits that hold meanwhile.
 
 Only frames that say something of it are read; sound is passed by.  A row is written when its
 reply is over, so that a session of an hour is in the ledger before its end, whatever happens.
@@ -94,13 +94,16 @@ class Meter:
         return bool(self._replies) or self._is_asked
 
     def last_words(self) -> list[str]:
-        """The frames that end what goes on."""
+        """The frames that end what continues."""
         replies = [*self._replies, *([""] if self._is_asked else [])]
         end = [frame for reply in replies for frame in self._codec.encode(CancelReply(reply))]
         return [*end, *self._codec.encode(CloseSession())]
 
     def to_provider(self, frame: bytes) -> JSON | None:
-        """What is sent of a client's frame that may name the model; `None`: the frame as it is."""
+        """The replacement of a client's frame that may name the model.
+
+        `None`: the frame as it is.
+        """
         return self.route.with_one_model(frame, self.row.asked, self.target.model)
 
     def ask(self) -> None:
@@ -233,7 +236,7 @@ class Meter:
             await self.settle()
 
     async def watch(self) -> NoReturn:
-        """Count what is used against the key's limits; raises where the session may not go on."""
+        """Count what is used against the key's limits; raises where the session must end."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(WATCH_S):
@@ -279,7 +282,7 @@ def _refusal(said: VendorError) -> errors.UpstreamError:
 
 
 def _since(usage: VoiceUsage, before: VoiceUsage) -> VoiceUsage:
-    """What came since the report before; nothing where it counts from a new beginning."""
+    """The usage since the report before; empty where the report counts from a new beginning."""
     return replace(
         usage,
         active_s=max(usage.active_s - before.active_s, 0.0),

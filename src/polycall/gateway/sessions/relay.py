@@ -43,7 +43,7 @@ class Relay:
     meter: Meter
     _: KW_ONLY
     send_s: float  # a provider that takes no frame for so long is given up
-    note_handle: Callable[[str], Awaitable[None]]  # by which the session may be gone on with
+    note_handle: Callable[[str], Awaitable[None]]  # by which the session may be continued
 
     def __post_init__(self) -> None:
         self._redactor = Redactor(self.request.secrets)

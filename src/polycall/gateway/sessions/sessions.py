@@ -236,7 +236,7 @@ class Sessions:
     async def _note_handle(self, owner: str, provider: str, handle: str) -> None:
         try:
             await self.services.owned.note_makers(owner, provider, [_handle_id(handle)])
-        except errors.StoreError:  # the session goes on without
+        except errors.StoreError:  # the session continues without
             logger.exception("whose a session is was not noted")
 
     # The end
@@ -297,7 +297,7 @@ class Sessions:
 
 
 class _Session:
-    """What is known of one session, and how it ends."""
+    """The state of one session, and its end."""
 
     def __init__(self, request: GatewayRequest, socket: ClientSocket, route: ClientRoute) -> None:
         self.request = request
@@ -318,7 +318,7 @@ class _Session:
         self.code, self.words = 1000, ""
 
     def close_by_provider(self, error: ConnectionClosedError) -> None:
-        """The provider closed; the client is told its code, where there was one."""
+        """The provider closed; the client gets its code, where there was one."""
         self.code = 1011 if error.code is None or error.code == 1006 else error.code
         lost = "the connection to the provider was lost"
         self.words = self.request.clean(error.words.encode()).decode() if error.code else lost

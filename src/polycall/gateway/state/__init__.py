@@ -1,4 +1,4 @@
-"""What is kept between two requests of a client.
+"""State that is kept between two requests of a client.
 
 carrier.py           what a provider needs echoed, through clients without a place for it
 embedder.py          puts it into answers           plain_turns.py  turns that no call names

@@ -63,7 +63,7 @@ class CachedAnswer(Struct, frozen=True, array_like=True):
 
 
 class AnswerRecorder:
-    """What is sent for one request, up to a size."""
+    """Records the answer to one request, up to a size."""
 
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []

@@ -25,13 +25,13 @@ _CARRIED_ID = re.compile(r"(call_pc[0-9a-f]{24})_(\d{1,4})")
 
 
 def slot_of(dialect: str) -> tuple[str, ...]:
-    """Where a client protocol has room for a token on a reasoning part; empty where it has none."""
+    """The field for a token on a reasoning part of a client protocol; empty where it has none."""
     known = DIALECTS.get(dialect)
     return () if known is None else known.FACTS.reasoning_slot
 
 
 class Origin(Struct, frozen=True, array_like=True):
-    """Where state came from, which is the only place it may go."""
+    """The origin of state, which is the only place that it may go to."""
 
     dialect: str
     provider: str
@@ -57,7 +57,7 @@ class CarriedTurn(Struct, frozen=True, array_like=True):
 
 
 class Token(Struct, frozen=True, array_like=True):
-    """What a sealed token holds: a reasoning part, or the id of a call.
+    """The contents of a sealed token: a reasoning part, or the id of a call.
 
     Of a long text it has the `digest`: the client, which was shown the text, brings it back.
     """
@@ -70,7 +70,7 @@ class Token(Struct, frozen=True, array_like=True):
 
 
 def digest_of(text: str) -> str:
-    """What a long text is known by."""
+    """The digest that stands for a long text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

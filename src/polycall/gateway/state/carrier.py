@@ -55,7 +55,7 @@ _token_decoder = msgspec.msgpack.Decoder(Token)
 
 
 class _Seen:
-    """What was found in messages: opened tokens, names of kept turns, and those turns."""
+    """The findings in messages: opened tokens, names of kept turns, and those turns."""
 
     def __init__(self) -> None:
         self.tokens: dict[str, Token | None] = {}
@@ -91,7 +91,7 @@ class Carrier:
     async def extract(
         self, request: Request, owner: str, *, keeps_texts: bool = False
     ) -> CarriedRequest:
-        """What the history of `request` carries for this owner.
+        """The state that the history of `request` carries for this owner.
 
         `keeps_texts`: turns without calls may have been kept as well.
         """
@@ -156,7 +156,7 @@ class Carrier:
         return {} if packed is None else _in_slot(client, slot, self.sealer.seal(owner, packed))
 
     def seal_id(self, call_id: str, owner: str, client: str) -> Metadata:
-        """For clients that may lose a call's id but keep what stands beside it.
+        """Seal a call's id for clients that may lose it but keep what stands alongside it.
 
         It says, too, that the call was made here: Google refuses calls without a signature.
         """

@@ -63,7 +63,7 @@ class Conversations:
         return _shown(name, record)
 
     async def find(self, owner: str, name: str) -> JSON | None:
-        """What is kept of a conversation: `created_at`, `metadata`, and the ids of its items."""
+        """The stored conversation: `created_at`, `metadata`, and the ids of its items."""
         if not _is_name(name):
             return None
         state = _state(name)

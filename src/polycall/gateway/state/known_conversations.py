@@ -198,8 +198,7 @@ def _before_space(view: memoryview, end: int) -> int:
 
 
 def _size_without(rest: bytes, text: bytes, count: int) -> int:
-    """How much of an array's text is left without its last `count` items, of which `rest` is the
-    end; 0 where they cannot be told apart."""
+    """The size of a list's text without its last `count` items, which end in `rest`; 0: unknown."""
     try:
         items = _items_decoder.decode(b"[%b]" % rest)
     except msgspec.DecodeError:

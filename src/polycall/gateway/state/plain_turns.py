@@ -52,7 +52,10 @@ def _name(before: Any, text: str) -> str:
 
 
 def _add(digest: Any, message: Message) -> None:
-    """What a client sends back as it was; ids, reasoning and instructions may be others."""
+    """Add the parts that a client sends back unchanged.
+
+    Ids, reasoning and instructions may differ.
+    """
     if message.role == "system":
         return
     digest.update(_bytes(message.role, message.text.strip()))

@@ -1,4 +1,4 @@
-"""What refusals taught, for all workers and replicas of one store."""
+"""The corrections from refusals, for all workers and replicas of one store."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SharedCorrections:
 
 
 def encoded(correction: Correction) -> bytes:
-    """As it lies in the store."""
+    """The correction as the store keeps it."""
     return msgspec.json.encode(correction)
 
 

@@ -52,7 +52,7 @@ REFERENCE_MARKS = (
 
 
 class _Weight:
-    """How much of what was kept one request has had put in place."""
+    """The weight of the stored answers that one request had put in place."""
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
@@ -185,7 +185,7 @@ class StoredResponses:
     # Compaction
 
     def seal_summary(self, owner: str, summary: str, *, is_all: bool = False) -> str:
-        """What stands in a compaction item for what was said: only its owner's to bring.
+        """Seal a summary for a compaction item: only its owner may bring it back.
 
         With `is_all` it stands for all items before it, whether or not they come again.
         """
@@ -374,6 +374,6 @@ def response_state(name: str) -> str:
 
 
 def summary_message(summary: str) -> JSON:
-    """What the model reads in the place of all that a compaction stands for."""
+    """The message that the model reads in place of all that a compaction replaced."""
     text = f"Summary of the conversation so far, written by you:\n\n{summary}"
     return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}

@@ -1,4 +1,4 @@
-"""What a model is asked where a conversation is to be replaced by a summary of it."""
+"""The request for a summary that is to replace a conversation."""
 
 PROMPT = (
     "The conversation above is about to be replaced by what you write now.  Write all that is "

@@ -25,7 +25,7 @@ admins, find_admin = ADMINS.all, ADMINS.find
 
 
 def admin_by_key(digest: bytes) -> Operation[AdminRow | None]:
-    """Whose key it is."""
+    """The administrator with this key."""
     rows = yield Query(
         f"SELECT {ADMINS.columns()} FROM admins WHERE digest = ? AND revoked IS NULL",  # noqa: S608 - constant names
         (digest,),
@@ -116,7 +116,7 @@ def take_in(person: AdminRow, session: bytes, now: float, expires: float) -> Ope
 
 
 def admin_by_session(digest: bytes, now: float) -> Operation[AdminRow | None]:
-    """Whose session it is."""
+    """The administrator with this session."""
     rows = yield Query(
         f"SELECT {ADMINS.columns('admins.')} FROM admin_tokens "  # noqa: S608 - constant names
         "JOIN admins ON admins.id = admin_tokens.admin_id "

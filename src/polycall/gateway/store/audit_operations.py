@@ -77,7 +77,7 @@ def entries(before: int | None, limit: int) -> Operation[list[AuditRow]]:
 
 
 def check() -> Operation[str]:
-    """Where the log was changed, in words; empty where it is whole."""
+    """The place where the log was changed, in words; empty where it is whole."""
     counted = yield Query("SELECT number FROM revisions WHERE name = 'audit'")
     chain, number = "", 0
     while True:

@@ -1,4 +1,4 @@
-"""What the store's parts share: the rows it keeps, and the protocol of an engine.
+"""The common part of the store: the rows that it keeps, and the protocol of an engine.
 
 An operation is a generator that yields queries and is sent their rows.  It is written once and
 runs in any engine, on a thread or a loop, each time within one transaction.
@@ -63,7 +63,10 @@ class Engine(Protocol):
         ...
 
     def reader(self) -> Reader | None:
-        """What another process reads the database with; `None` where only this one can."""
+        """The reader of the database for another process.
+
+        `None` where only this one can read it.
+        """
         ...
 
     async def write(self, operation: Operation[T]) -> T:
@@ -157,7 +160,7 @@ class AdminRow(Struct, frozen=True):
 
 
 class Actor(NamedTuple):
-    """Who does something: for the audit log.  `via` is `command`, `key`, `session` or `link`."""
+    """An actor for the audit log.  `via` is `command`, `key`, `session` or `link`."""
 
     name: str
     role: str = ""
@@ -181,7 +184,7 @@ class AuditRow(NamedTuple):
 
 
 class KeySecret(Struct, frozen=True):
-    """What a key is recognised by.  `prefix` is what may be shown of it."""
+    """The part of a key by which it is recognised.  `prefix` may be shown."""
 
     digest: bytes
     key_id: str
@@ -199,7 +202,7 @@ class KeyRecord(NamedTuple):
 
 
 class LeaseRequest(NamedTuple):
-    """A wish for a lease on the counter `name` in a span of time.
+    """A request for a lease on the counter `name` in a span of time.
 
     `name` is the kind and the key's id: `usd:`, `tokens:` or `requests:`.  At least `least` of what
     `limit` leaves, or nothing.  The lease is `holder`'s (the worker's id, a dot, a number) until
@@ -217,7 +220,7 @@ class LeaseRequest(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """An answer to a wish for a lease: what was granted (0 for nothing), and what was left.
+    """An answer to a request for a lease: what was granted (0 for nothing), and what was left.
 
     `left` is what nobody has taken; `leased` is held by workers and may come back.
     """
@@ -228,7 +231,7 @@ class Grant(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What a holder did with its lease: `spent` of it, and `returned` (below 0: overdrawn)."""
+    """A holder's use of its lease: `spent` of it, and `returned` (below 0: overdrawn)."""
 
     name: str
     span: str
@@ -245,11 +248,11 @@ class SlowQueryError(RequestError):
 
 class CountersForgotError(StoreError):
     """The counters lost what was in them, and begin again with what the ledger has: no lease is
-    worth anything, and what was not told yet has been counted."""
+    worth anything, and what was not reported yet has been counted."""
 
 
 class Counters(Protocol):
-    """What is left of limits, for all workers together.  A failure is a `StoreError`."""
+    """The rest of limits, for all workers together.  A failure is a `StoreError`."""
 
     async def take(self, wish: LeaseRequest) -> Grant:
         """Lease some of what is left: once, however many ask at the same moment."""

@@ -1,4 +1,4 @@
-"""What was asked and answered, kept for a time where an owner switched that on."""
+"""Captured requests and answers, kept for a time where an owner switched that on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROWS_MAX = 2000
 
 
 class ContentWindow(NamedTuple):
-    """Of which key the content is kept (of all, where it is empty), until when, and for whom."""
+    """A capture: of which key (of all, where it is empty), until when, and for whom."""
 
     id: str
     key: str
@@ -71,7 +71,7 @@ def load_content(request_id: str, now: float) -> Operation[tuple[float, str, byt
 
 
 def counted_contents() -> Operation[int]:
-    """How many there are."""
+    """The number of captured contents."""
     rows = yield Query("SELECT COUNT(*) FROM contents")
     return rows[0][0]
 

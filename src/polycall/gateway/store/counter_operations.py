@@ -1,4 +1,4 @@
-"""What is left of limits, shared by all workers: leases are taken from counters and settled.
+"""The rest of limits, shared by all workers: leases are taken from counters and settled.
 
 `taken` of a counter is what was spent for certain and all that is leased.  So it is never below
 what was spent, whatever happens to a worker.
@@ -15,12 +15,12 @@ from polycall.gateway.store.base import Grant, LeaseRequest, Operation, Query, S
 SLICES = 20
 NANOS = 1_000_000_000
 TEAM_ID_HEAD = "team_"
-# In the place of a lost lease, what the ledger told of its holder; it ends with the counter.
+# In the place of a lost lease, the ledger's sum for its holder; it ends with the counter.
 _KNOWN = " known"
 
 
 def slice_of(left: int, least: int) -> int:
-    """How much to grant of what is left, at least `least`; 0 where that is too much."""
+    """The amount to grant of the rest, at least `least`; 0 where that is too much."""
     return 0 if least > left else max(least, left // SLICES)
 
 
@@ -135,7 +135,7 @@ def reconcile(now: float) -> Operation[int]:
 
 
 def _take_known(settlement: Settlement, holder: str) -> Operation[int]:
-    """How much of what a holder tells the ledger has told already; it is told once."""
+    """The part of a holder's spending that it has already reported; it is counted once."""
     where = (settlement.name, settlement.span, holder + _KNOWN)
     rows = yield Query(
         "SELECT amount FROM leases WHERE name = ? AND span = ? AND holder = ?", where
@@ -150,7 +150,7 @@ def _take_known(settlement: Settlement, holder: str) -> Operation[int]:
 
 
 def spent_since(name: str, worker: str | None, since: float) -> Operation[int]:
-    """What the ledger says was spent of a counter since a moment, by one worker or by all."""
+    """The ledger's sum for a counter since a moment, by one worker or by all."""
     kind, _, key_id = name.partition(":")
     if kind != "usd":
         return 0  # minutes are over before a worker is known to be gone

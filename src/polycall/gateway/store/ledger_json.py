@@ -46,12 +46,12 @@ def row_json(row: LedgerRow) -> JSON:
 
 
 def cursor(after: tuple[float, str]) -> str:
-    """Where the next page begins, as text."""
+    """The beginning of the next page, as text."""
     return base64.urlsafe_b64encode(jsontext.encode_bytes(after)).decode()
 
 
 def read_cursor(text: str) -> tuple[float, str]:
-    """What `cursor` wrote; `RequestError` for other text."""
+    """Read the text of `cursor`; raises `RequestError` for other text."""
     try:
         created, row_id = jsontext.decode(base64.urlsafe_b64decode(text.encode()))
         return float(created), str(row_id)

@@ -1,4 +1,4 @@
-"""What the store does, as operations: queries that any engine runs."""
+"""The store's operations: queries that any engine runs."""
 
 from __future__ import annotations
 

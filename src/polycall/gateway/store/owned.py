@@ -1,4 +1,4 @@
-"""Whose files, jobs and answers are whose: a provider's account holds those of all keys."""
+"""The owners of files, jobs and answers: a provider's account holds those of all keys."""
 
 from __future__ import annotations
 

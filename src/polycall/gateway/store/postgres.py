@@ -138,7 +138,7 @@ class PostgresReader:
 
     @property
     def address(self) -> tuple[str, str]:
-        """For another process."""
+        """The address for another process."""
         return "postgres", self._url
 
     def run(self, operation: Operation[T]) -> T:

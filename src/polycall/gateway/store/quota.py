@@ -1,4 +1,4 @@
-"""How much is kept for each key: where one has too much, its own oldest values go.
+"""The quota of each key: where one has too much, its own oldest values are dropped.
 
 Nobody else's do, whatever one key keeps.  Adding up what a key has takes a while, so it is done
 once a process has written a part of the bound for it, and for all keys now and then.
@@ -14,7 +14,7 @@ _LOOKS = 16  # at a key, until it has written as much as it may keep
 
 
 class Written:
-    """What this process has written for each key since it looked last."""
+    """The bytes that this process has written for each key since it last looked."""
 
     def __init__(self) -> None:
         self._bytes: dict[str, int] = {}
@@ -32,7 +32,7 @@ class Written:
 
 
 def kept_bytes(owner: str) -> Operation[int]:
-    """How much is kept for a key."""
+    """The bytes that are kept for a key."""
     rows = yield Query(
         "SELECT COALESCE(SUM(LENGTH(value) + ?), 0) FROM states WHERE owner = ?",
         (_ROW_BYTES, owner),

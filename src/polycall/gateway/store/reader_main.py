@@ -32,7 +32,7 @@ _NICE = 10
 
 
 class _Questions:
-    """What is asked, and which question is being answered."""
+    """The open questions, and the one being answered."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader

@@ -60,7 +60,7 @@ class ReadingProcess:
     async def ask(
         self, of: str, question: Callable[P, Operation[T]], *given: P.args, **named: P.kwargs
     ) -> T:
-        """What the operation gives there; `of` is who asks.
+        """Ask the other process for the operation's result; `of` is the asker.
 
         Raises `SlowQueryError` after ten seconds of reading, `RateLimitError` for one who asks
         while too many of their questions wait, and `StoreError` where the database does not answer.
@@ -228,7 +228,7 @@ def framed(value: object) -> bytes:
 
 
 def frame_length(head: bytes) -> int:
-    """How many bytes follow these four."""
+    """The number of bytes that follow these four."""
     return _LENGTH.unpack(head)[0]
 
 

@@ -28,7 +28,7 @@ BOUNDS_MS = (25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 60_00
 
 
 class Search(Struct, frozen=True):
-    """What to look for.  Times are UTC seconds; `after` is the cursor of the page before."""
+    """A search in the ledger.  Times are UTC seconds; `after` is the cursor of the page before."""
 
     key: str = ""
     team_id: str = ""

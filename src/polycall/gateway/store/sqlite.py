@@ -177,7 +177,7 @@ class SQLiteEngine:
             jobs = [job for job in batch if job is not None]
             is_open = len(jobs) == len(batch)
             if jobs:
-                # SQLite would go on writing to a file that nobody can open again.
+                # SQLite would continue writing to a file that nobody can open again.
                 is_gone = self._identity() != self._file
                 results = [_GONE] * len(jobs) if is_gone else _write_batch(self._writer, jobs)
                 if self._loop is not None:
@@ -196,7 +196,7 @@ class SQLiteReader:
 
     @property
     def address(self) -> tuple[str, str]:
-        """For another process."""
+        """The address for another process."""
         return "sqlite", self._path
 
     def run(self, operation: Operation[T]) -> T:

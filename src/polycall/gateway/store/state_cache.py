@@ -1,4 +1,4 @@
-"""What a process remembers of carried state, so that a next step need not load it."""
+"""A process's cache of carried state, so that a next step need not load it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The store as the gateway sees it, whatever database is behind it.
 
 A write that was awaited is committed: killing the process loses nothing of it.  Rows of the ledger
-are written behind the requests, in batches four times a second.  While the database is away, every
+are written behind the requests, in batches four times a second.  While it is unreachable, every
 operation fails at once, except the one that looks whether it is back.
 """
 
@@ -196,12 +196,12 @@ class Store:
         await self._write(operations.keep(owner, name, locked, time.time()))
 
     async def keep_new(self, owner: str, name: str, value: bytes) -> bool:
-        """Keep `value` where there is none of this name; of two at once, one is told true."""
+        """Keep `value` where there is none of this name; of two at once, one gets true."""
         locked = self._vault.lock(owner, name, value)
         return await self._write(operations.keep_new(owner, name, locked, time.time()))
 
     async def kept(self, owner: str, name: str) -> bytes | None:
-        """What was kept, as the database has it now; `None` where that is nothing."""
+        """The stored value, as the database has it now; `None` where there is none."""
         locked = await self._read(operations.kept(owner, name))
         return None if locked is None else self._vault.unlock(owner, name, locked)
 
@@ -323,7 +323,7 @@ class Store:
     # Corrections
 
     async def corrections(self) -> list[bytes]:
-        """What refusals taught, the oldest first."""
+        """The corrections from refusals, the oldest first."""
         return await self._read(correction_operations.load_corrections())
 
     async def save_corrections(self, values: Mapping[str, bytes]) -> None:
@@ -368,11 +368,11 @@ class Store:
         return await self._read(usage(by, since=since, until=until, key=key))
 
     async def spent_since(self, name: str, worker: str | None, since: float) -> int:
-        """What the ledger says was spent of a counter, by one worker or by all."""
+        """The ledger's sum for a counter, by one worker or by all."""
         return await self._read(counter_operations.spent_since(name, worker, since))
 
     async def spent_usd(self, key_id: str, since: float) -> Decimal:
-        """What the ledger says that a key has cost since a moment."""
+        """The ledger's sum of a key's costs since a moment."""
         operation = counter_operations.spent_since(f"usd:{key_id}", None, since)
         return Decimal(await self._read(operation)) / counter_operations.NANOS
 
@@ -380,7 +380,7 @@ class Store:
         await self._write(operations.add_rows([astuple(row) for row in rows]))
 
     async def _recover_rows(self, rows: Sequence[LedgerRow]) -> None:
-        """As `_add_rows`, even while the store is thought to be away."""
+        """Add rows as `_add_rows` does, even while the store counts as unreachable."""
         await self._engine.write(operations.add_rows([astuple(row) for row in rows]))
 
     # Life

@@ -205,7 +205,7 @@ class Spooled:
         self._file = file
 
     def rows(self) -> list[LedgerRow]:
-        """What is in it; a line that was cut off by a crash is left out."""
+        """The rows in the file; a line that was cut off by a crash is left out."""
         found: list[LedgerRow] = []
         for line in self.path.read_bytes().splitlines():
             try:

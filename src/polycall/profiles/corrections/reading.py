@@ -301,7 +301,7 @@ def _of_field(kind: _Kind, path: str, groups: dict[str, str], sent: _Sent) -> It
 
 
 def _new_name(path: str, said: str, body: JSON) -> str:
-    """The new name: alone where it stands beside the old one, else from the root."""
+    """The new name: alone where it stands alongside the old one, else from the root."""
     above, _, leaf = said.rpartition(".")
     parent = path.rpartition(".")[0]
     if above and parent and found_in(body, above) == parent:

@@ -42,7 +42,7 @@ def phone_call() -> PhoneCall:
 
 
 class PhoneCall:
-    """A call that goes on.  `number` counts the calls of a telephone; logs have no other name.
+    """A call that continues.  `number` counts the calls of a telephone; logs have no other name.
 
     `ended_by` says who ended it: the caller (`stop`), a closed connection (`lost`), the talk, or
     what was wrong with the stream.

@@ -46,7 +46,7 @@ class _Message(msgspec.Struct):
 
 
 class RelayCall:
-    """A call that goes on: what the caller says is a turn of a conversation by text."""
+    """A call that continues: what the caller says is a turn of a conversation by text."""
 
     def __init__(self, number: int, details: CallDetails, socket: Socket) -> None:
         self.number = number

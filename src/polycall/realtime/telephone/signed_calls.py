@@ -29,7 +29,7 @@ log = logging.getLogger("polycall.realtime.telephone.telephone")
 
 
 class AnyCall(Protocol):
-    """A call that goes on, whatever carries it."""
+    """A call that continues, whatever carries it."""
 
     number: int
     ended_by: str
@@ -144,7 +144,7 @@ class SignedCalls:
         await self._serve(self._made(details, socket, start))
 
     async def drain(self, wait_s: float = 30.0) -> None:
-        """Take no new call, wait for those that go on, and end what is left after `wait_s`."""
+        """Take no new call, wait for those that continue, and end what is left after `wait_s`."""
         self.is_draining = True
         try:
             async with asyncio.timeout(wait_s):
@@ -155,7 +155,7 @@ class SignedCalls:
             await self._is_idle.wait()
 
     def serve(self, *, host: str = "127.0.0.1", port: int = 8080, drain_s: float = 30.0) -> None:
-        """Answer calls until SIGTERM or Ctrl-C, then let those that go on end."""
+        """Answer calls until SIGTERM or Ctrl-C, then let those that continue end."""
         from polycall.realtime.telephone.server import serve  # noqa: PLC0415 - loads aiohttp
 
         asyncio.run(serve(self, host=host, port=port, drain_s=drain_s))
@@ -187,7 +187,7 @@ class SignedCalls:
             log.info("call %d ended: %s, %s", call.number, call.ended_by, how)
         except PolycallError as error:
             log.error("call %d failed: %s", call.number, type(error).__name__)  # noqa: TRY400
-        except Exception as error:  # noqa: BLE001 - the other calls go on
+        except Exception as error:  # noqa: BLE001 - the other calls continue
             # What an error of a tool or a library says may hold what the caller said.
             place = _place(error)
             log.error("call %d failed: %s at %s", call.number, type(error).__name__, place)  # noqa: TRY400

@@ -15,7 +15,7 @@ from polycall.realtime.telephone import twilio
 from polycall.voices.audio import PCMU
 
 _PIECE_BYTES = 160
-# Ten minutes of sound.  A socket that takes nothing while a voice goes on is given up.
+# Ten minutes of sound.  A socket that takes nothing while a voice continues is given up.
 QUEUE_BYTES_MAX = 8 * 2**20
 # The way there and back before it was measured; no measure counts for more than the other.
 _LAG_MS = 50.0

@@ -83,7 +83,7 @@ class Telephone(SignedCalls):
 
     @property
     def calls(self) -> list[PhoneCall]:
-        """The calls that go on."""
+        """The calls that continue."""
         return [call for call in self._calls if isinstance(call, PhoneCall)]
 
     def _twiml(self, parameters: dict[str, str]) -> str:
