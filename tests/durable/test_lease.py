@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from polycall.durable.database import Database
-from polycall.durable.lease import Lease
+from polycall.durable.lease import Lease, _runs, _started
 
 
 class NoWork:
@@ -172,3 +174,15 @@ def test_work_of_a_process_without_a_lease_is_taken_over_after_a_moment(
     for now[0], expected in ((1000.0, []), (1060.0, []), (1060.5, ["nobody"])):
         mine.sweep()
         assert recovered == expected
+
+
+def test_a_process_that_ended_runs_no_more_though_nobody_has_waited_for_it() -> None:
+    program = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    executor = f"here:{program.pid}:{_started(program.pid)}:x"
+    assert _runs(program.pid, executor)
+    assert not _runs(os.getpid(), executor)
+    assert program.stdin is not None
+    program.stdin.close()
+    os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+    assert not _runs(program.pid, executor)
+    program.wait()

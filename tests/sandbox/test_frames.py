@@ -39,6 +39,14 @@ def test_frames_come_out_however_the_bytes_are_cut(frames: list[dict[str, Any]],
     assert seen == frames
 
 
+def test_a_frame_may_be_as_large_as_the_bound() -> None:
+    frame = {"type": "output", "text": "x" * 50}
+    data = encode(frame)
+    assert list(FrameReader(len(data) - 4).feed(data)) == [frame]
+    with pytest.raises(ProtocolViolationError, match=f"{len(data) - 5} are allowed"):
+        list(FrameReader(len(data) - 5).feed(data))
+
+
 @given(st.binary(max_size=300))
 def test_garbage_is_a_violation_or_waits_for_more(data: bytes):
     reader = FrameReader(1_000)
