@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
+import tracemalloc
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -19,7 +21,7 @@ from polycall.ir import Message, Part, Reasoning, Refusal, Request, Response, Te
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.calls import OpenCalls, UniqueIds
 from polycall.translation.stream import Payload
-from polycall.translation.wire import Losses, response_reader
+from polycall.translation.wire import Losses, response_reader, short_hash
 
 FEW, MANY = 40, 160
 OWN: ir.Metadata = {name: {"signature": "s", "field": "reasoning"} for name in DIALECTS}
@@ -332,3 +334,14 @@ def test_each_result_takes_one_call() -> None:
     assert [*copied] == calls
     copied.add("4", ToolCall("c4", "h"))
     assert [copied.named("h"), copied.first()] == [ToolCall("c4", "h"), calls[0][1]]
+
+
+@pytest.mark.parametrize("pieces", [(), ("",), ("a", "", "é\ud83d"), ("x" * 2_000_000 + "긴", "y")])
+def test_a20_a_hash_of_long_arguments_takes_no_copy_of_them(pieces: tuple[str, ...]) -> None:
+    whole = hashlib.sha256("\x1f".join(pieces).encode("utf-8", "surrogatepass"))
+    tracemalloc.start()
+    found = short_hash(*pieces)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == whole.hexdigest()[:12]
+    assert peak < 400_000

@@ -404,7 +404,14 @@ def with_user(
     return system[:-1], [replace(system[-1], role="user")]
 
 
+_SLICE = 64 * 1024
+
+
 def short_hash(*pieces: str) -> str:
     """Twelve hexadecimal digits that depend on the pieces alone; for ids the wire left out."""
-    digest = hashlib.sha256("\x1f".join(pieces).encode("utf-8", "surrogatepass"))
+    digest = hashlib.sha256()
+    for number, piece in enumerate(pieces):
+        digest.update(b"\x1f" if number else b"")
+        for start in range(0, len(piece), _SLICE):  # arguments may be long
+            digest.update(piece[start : start + _SLICE].encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:12]
