@@ -8,6 +8,7 @@ import contextlib
 import inspect
 import io
 import json
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -112,10 +113,12 @@ async def on_stock_python(code: str) -> str:
     tools = {name: _awaitable(function) for name, function in functions().items()}
     printed = io.StringIO()
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    names: dict[str, Any] = {"__name__": "__main__", **tools}
     with contextlib.redirect_stdout(printed):
-        ran = eval(
-            compile(code, "<program>", "exec", flags=flags), {"__name__": "__main__", **tools}
-        )
+        ran = eval(compile(code, "<program>", "exec", flags=flags), names)
         if inspect.iscoroutine(ran):
             await ran
+    for value in names.values():
+        if isinstance(value, sqlite3.Connection):
+            value.close()  # elsewhere the end of the program's process does so
     return printed.getvalue()
