@@ -86,6 +86,11 @@ FRAMES = [
     b'{"type":"session.update","session":{"model":"dear"}} // more',
     b'{"type":"session.update","session":{"model":"dear","voice":"\xff"}}',
     b'\xef\xbb\xbf{"type":"session.update","session":{"model":"dear","x":NaN}}',
+    b" " * 20 + b'{"type":"session.update","session":{"model":"dear"},"x":"\xff"}',
+    b"\r\n" * 20 + b'{"type":"session.update","session":{"model":"dear"},}',
+    b"\x0c" * 17 + b'{"type":"session.update","session":{"model":"dear"},}',
+    (" " * 9 + '{"type":"session.update","session":{"model":"dear"}}').encode("utf-16-le"),
+    ("\t" * 40 + '{"type":"session.update","session":{"model":"dear"}}').encode("utf-32-be"),
     *(
         '{"type":"session.update","session":{"model":"dear"}}'.encode(encoding)
         for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
@@ -112,6 +117,14 @@ def test_a06_no_reader_finds_another_model_in_a_frame(route: ClientRoute, frame:
 )
 def test_a06_of_a_field_that_stands_twice_one_is_sent(frame: bytes) -> None:
     assert b"dear" not in OPENAI.to_provider(frame, ASKED, MODEL)
+
+
+def test_only_escapes_of_ascii_may_hide_that_a_reply_is_asked_for() -> None:
+    marks = OPENAI.ask_marks
+    hidden = b'{"type":"response\\u002ecreate"}', b'{"type":"\\u0072esponse.create"}'
+    assert all(any(mark in frame for mark in marks) for frame in hidden)
+    french = b'{"type":"input_text","text":"d\\u00e9j\\u00e0 vu \\u0000 \\uac00"}'
+    assert not any(mark in french for mark in marks)
 
 
 def test_sound_in_bytes_stays_as_it_is() -> None:

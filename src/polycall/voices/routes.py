@@ -23,6 +23,9 @@ _GOOGLE = "/ws/google.ai.generativelanguage.{}.GenerativeService.BidiGenerateCon
 _MODELS = "models/"
 # An escape of a letter of `model`, or of what may stand between two of them.
 _HIDDEN = re.compile(rb"\\u00(?:[46][45cdf]|5f)", re.IGNORECASE)
+_ESCAPED = tuple(b"\\u00%d" % number for number in range(2, 8))  # how an escape of ASCII begins
+# An object, to some reader, in any encoding: with a mark or without, behind any white space.
+_OBJECT = re.compile(rb"[\0\xfe\xff\xef\xbb\xbf \t\r\n\v\f]*\{")
 
 
 class ClientRoute(Struct, frozen=True):
@@ -117,8 +120,8 @@ class ClientRoute(Struct, frozen=True):
 
     @property
     def ask_marks(self) -> tuple[bytes, ...]:
-        """A client's frame that may ask for a reply has one of these; in escapes, any may."""
-        return (*self.asks, b"\\u00") if self.asks else ()
+        """A client's frame that may ask for a reply has one of these; in escapes any may."""
+        return (*self.asks, *_ESCAPED) if self.asks else ()
 
     def with_one_model(self, frame: bytes, asked: str, model: str) -> JSON | None:
         """The replacement of a frame that may name a model; `None`: the frame as it is."""
@@ -126,7 +129,7 @@ class ClientRoute(Struct, frozen=True):
             body: Any = jsontext.decode(frame)
         except ValueError as error:
             if not _may_be_object(frame):
-                return None  # sound
+                return None  # an object in no encoding
             raise InvalidRequestError(f"a frame is not JSON in UTF-8: {error}") from None
         if not isinstance(body, dict):
             return None  # the provider says what is wrong with it
@@ -198,7 +201,7 @@ def _is_wide(frame: bytes) -> bool:
 
 def _may_be_object(frame: bytes) -> bool:
     """Whether a frame may be a JSON object to somebody, in any encoding, with a mark or without."""
-    return frame[:16].translate(None, b"\0\xfe\xff\xef\xbb\xbf \t\r\n").startswith(b"{")
+    return _OBJECT.match(frame) is not None
 
 
 def _with_one_model(holder: Any, asked: str, model: str) -> Any:

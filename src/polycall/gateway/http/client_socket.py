@@ -213,7 +213,10 @@ class _Connection(web.RequestHandler):
         self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        super().data_received(self._splitter.feed(data))
+        passed = self._splitter.feed(data)
+        if not passed and self._data_received_cb is not None:
+            self._data_received_cb()  # a long frame comes: the client is there
+        super().data_received(passed)
         if self._splitter.long:
             self._pause_reading_for_buffer()  # until it is taken
 
