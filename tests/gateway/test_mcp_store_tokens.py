@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from mcp.shared.auth import OAuthToken
 
 from polycall.config import McpServer, parse_config
 from polycall.errors import ConfigError, ToolServerError
 from polycall.gateway.mcp.calls import clean
+from polycall.gateway.mcp.hub import Hub, Member
 from polycall.gateway.mcp.known_secrets import KnownSecrets
 from polycall.gateway.mcp.pins import StoreTokens
+from polycall.gateway.observability import logs
+from polycall.gateway.observability.logs import hide
 from polycall.gateway.store import Store, open_store
 from polycall.mcp import HttpServer, connect
+from polycall.mcp.kept_tokens import KeptTokens
 from tests.mcp.evil_oauth import Party, Person, oauth_of
+from tests.servers import free_port
 
 
 @pytest.fixture
@@ -70,9 +79,12 @@ async def test_who_is_cancelled_leaves_his_turn(stores: list[Store]) -> None:
         pass
 
 
+GUARDED = McpServer(url="https://h", headers={"A": "Bearer of-the-operator"})
+
+
 def test_tokens_are_known_as_long_as_they_can_be_in_use() -> None:
     """In the forms that a secret has; of thousands of renewals the last few."""
-    secrets = KnownSecrets(McpServer(url="https://h", headers={"A": "Bearer of-the-operator"}))
+    secrets = KnownSecrets(GUARDED, lambda _: None)
     shared = secrets  # as those hold it who clean texts
     for number in range(2_000):
         secrets.learn([f"access/{number:05d}", f"refresh/{number:05d}"])
@@ -80,6 +92,66 @@ def test_tokens_are_known_as_long_as_they_can_be_in_use() -> None:
     text = "of-the-operator access/01999 access%2F01998 refresh/01995 access/00000"
     assert clean(text, shared) == "[redacted] [redacted] [redacted] [redacted] access/00000"
     assert len(secrets) < 100
+
+
+def test_who_cleans_a_text_while_tokens_come_has_all_that_were_known() -> None:
+    """In a thread, for one."""
+    secrets = KnownSecrets(GUARDED, lambda _: None)
+    secrets.learn(["access-00000", "refresh-00000"])
+    before = list(secrets)
+    reading = iter(secrets)
+    seen = [next(reading)]
+    for number in range(1, 50):
+        secrets.learn([f"{'longer' * number}-{number:05d}"])
+    assert [*seen, *reading] == before
+
+
+def test_tokens_of_a_sign_in_stand_in_no_line_of_the_log() -> None:
+    """In each form, whoever logs them; of each server the latest, and all that lasts."""
+    hub = cast("Hub", None)
+    members = [Member(name, GUARDED, hub) for name in ("one-signed-in", "another-signed-in")]
+    hide(["key-of-the-gateway"])
+    line = "of-the-operator key-of-the-gateway"
+    for number in range(300):
+        for member in members:
+            member.secrets.learn([f"{member.name}/{number:05d}"])
+    known = len(known_in_log())
+    for number in range(300, 600):
+        members[0].secrets.learn([f"{members[0].name}/{number:05d}"])
+    for token in ("one-signed-in/00599", "one-signed-in%2F00598", "another-signed-in/00299"):
+        line += f" {token}"
+    assert log_line(line) == " ".join(["[redacted]"] * 5)
+    assert len(known_in_log()) == known
+    assert log_line("one-signed-in/00299") == "one-signed-in/00299"  # long over
+
+
+async def test_tokens_of_a_look_at_definitions_stand_in_no_line_of_the_log(
+    stores: list[Store], tmp_path: Path
+) -> None:
+    """Nothing is served of the server then, and it signs in all the same."""
+    hub = Hub(stores[0], tmp_path, cast("Any", None))
+    settings = parse_config(
+        f'[mcp.looked]\nurl = "http://127.0.0.1:{free_port()}"\n[mcp.looked.oauth]\n'
+    ).mcp["looked"]
+    kept = KeptTokens(
+        url=settings.url,
+        tokens=OAuthToken(access_token="access-of-a-look", refresh_token="renewal-of-a-look"),
+    )
+    await StoreTokens(stores[0], "looked").save("tokens", kept.model_dump_json())
+    with pytest.raises(ToolServerError):
+        await hub.definitions("looked", settings)
+    await hub.close()
+    assert log_line("access-of-a-look renewal-of-a-look") == "[redacted] [redacted]"
+
+
+def log_line(words: str) -> str:
+    record = logging.LogRecord("polycall", logging.INFO, "", 0, words, None, None)
+    line = logs._formatter.format(record)  # pyright: ignore[reportPrivateUsage]
+    return json.loads(line)["message"]
+
+
+def known_in_log() -> tuple[str, ...]:
+    return logs._formatter.secrets  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
@@ -439,7 +439,7 @@ def _storable(name: str) -> str:
     return name.encode("utf-8", "replace").decode().replace("\0", "�")[:_NAME_MAX]
 
 
-def clean(text: str, secrets: Iterable[str]) -> str:
+def clean(text: str, secrets: Collection[str]) -> str:
     """The text without the server's credentials, and without letters that nobody sees."""
     text = without_tags(text)  # first: they may stand in the midst of a credential
     for secret in secrets:
@@ -448,7 +448,7 @@ def clean(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _clean_part(part: Text | Media | Opaque, secrets: list[str]) -> Text | Media | Opaque:
+def _clean_part(part: Text | Media | Opaque, secrets: Collection[str]) -> Text | Media | Opaque:
     match part:
         case Text():
             return replace(part, text=clean(part.text, secrets))
@@ -458,7 +458,7 @@ def _clean_part(part: Text | Media | Opaque, secrets: list[str]) -> Text | Media
             return replace(part, data=clean_tree(part.data, secrets))
 
 
-def clean_tree(node: Any, secrets: list[str]) -> Any:
+def clean_tree(node: Any, secrets: Collection[str]) -> Any:
     if isinstance(node, str):
         return clean(node, secrets)
     if isinstance(node, list):
@@ -469,12 +469,12 @@ def clean_tree(node: Any, secrets: list[str]) -> Any:
     return node
 
 
-def _clean_raw(raw: CallResult, secrets: list[str], links: str) -> CallResult:
+def _clean_raw(raw: CallResult, secrets: Collection[str], links: str) -> CallResult:
     content = [_clean_block(block, secrets, links) for block in raw.content]
     return CallResult(content, clean_tree(raw.data, secrets), is_error=raw.is_error)
 
 
-def _clean_block(block: Block, secrets: list[str], links: str) -> Block:
+def _clean_block(block: Block, secrets: Collection[str], links: str) -> Block:
     """The part, with an address that leads to this server's resources, whatever it names."""
     cleaned = msgspec.convert(clean_tree(msgspec.to_builtins(block), secrets), Block)
     place = cleaned.resource if isinstance(cleaned, ResourceBlock) else cleaned

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import time
 from asyncio import to_thread
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -93,8 +93,7 @@ class Member:
         self.name = name
         self.settings = settings
         self.at_once = asyncio.Semaphore(settings.calls_at_once)
-        self.secrets = KnownSecrets(settings)
-        hide(self.secrets)  # where words of the server are logged
+        self.secrets = _known_secrets(name, settings)
         where = (settings.url, settings.command, settings.cwd)
         self.place = hashlib.sha256(jsontext.encode_bytes(where)).hexdigest()[:16]
         self.tools: dict[str, OfferedTool] = {}
@@ -303,7 +302,8 @@ class Hub:
                 name, settings, self.pins, self._folder, self._transport
             )
             return {"tool": source.definitions()}
-        return await listed(self._server(name, settings, lambda _: None))
+        learn = _known_secrets(name, settings).learn
+        return await listed(self._server(name, settings, learn))
 
     def _server(
         self, name: str, settings: McpServer, learn: Callable[[Iterable[str]], None]
@@ -329,8 +329,15 @@ class Hub:
         return HttpServer(name, url=settings.url, headers=settings.headers, oauth=oauth, **common)
 
 
+def _known_secrets(name: str, settings: McpServer) -> KnownSecrets:
+    """A server's secrets, which are hidden in the log too, where its words are told."""
+    known = KnownSecrets(settings, partial(hide, of=f"mcp.{name}"))
+    hide(known)
+    return known
+
+
 async def _elicit(
-    secrets: list[str], asked: Elicitation, context: ToolContext[Any]
+    secrets: Collection[str], asked: Elicitation, context: ToolContext[Any]
 ) -> ElicitationAnswer:
     if not isinstance(context.deps, CallScope):
         return ElicitationAnswer("decline")
@@ -391,7 +398,7 @@ def _keep_task(place: str, context: ToolContext[Any], task: ServerTask) -> None:
 
 
 def _wire(
-    tool: AnyTool, full: str, source: McpToolset | OpenAPISource, secrets: list[str]
+    tool: AnyTool, full: str, source: McpToolset | OpenAPISource, secrets: Collection[str]
 ) -> types.Tool:
     """The definition that clients see: the server's own, under the full name."""
     if isinstance(tool, McpTool):

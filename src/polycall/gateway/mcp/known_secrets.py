@@ -11,7 +11,7 @@ import binascii
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from polycall._support import jsontext
@@ -45,16 +45,17 @@ def secrets_of(settings: McpServer) -> list[str]:
     return sorted({form for word in words for form in _forms(word)}, key=len, reverse=True)
 
 
-class KnownSecrets(list[str]):
+class KnownSecrets(Collection[str]):
     """The secrets, the longest first: those of the configuration, and the tokens of a sign-in.
 
     Of tokens the last few are known: each renewal brings others, for as long as the process lives.
+    `hide` hears of each in all its forms.  Threads may read them meanwhile: each sees a whole.
     """
 
-    def __init__(self, settings: McpServer) -> None:
-        self._own = secrets_of(settings)
+    def __init__(self, settings: McpServer, hide: Callable[[Iterable[str]], None]) -> None:
+        self._own = self._all = tuple(secrets_of(settings))
         self._learned: deque[str] = deque(maxlen=_LEARNED_MAX)
-        super().__init__(self._own)
+        self._hide = hide
 
     def learn(self, words: Iterable[str]) -> None:
         """Take these out of texts too."""
@@ -62,7 +63,17 @@ class KnownSecrets(list[str]):
         if fresh:
             self._learned.extend(fresh)
             forms = {form for word in self._learned for form in _forms(word)}
-            self[:] = sorted({*self._own, *forms}, key=len, reverse=True)
+            self._all = tuple(sorted({*self._own, *forms}, key=len, reverse=True))
+            self._hide(sorted({form for word in fresh for form in _forms(word)}))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._all
 
 
 def _named(table: Mapping[str, str]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -78,7 +78,7 @@ class ClientLogs:
 class ServerLogs:
     """The messages of one server: without its secrets, under its name, and bounded."""
 
-    def __init__(self, server: str, secrets: list[str]) -> None:
+    def __init__(self, server: str, secrets: Collection[str]) -> None:
         self._server = server
         self._secrets = secrets
 

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -23,6 +24,8 @@ _SECRETS = re.compile(
     r"|\b(?:sk|pk|rk|gsk|xai|AIza|ya29)[-_A-Za-z0-9.]{8,}"
     r"|cG9seWNhbGwx[A-Za-z0-9+/_=-]+"
 )
+
+_LATEST_MAX = 128  # of one that brings others again and again
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
@@ -41,11 +44,22 @@ class JSONFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__()
         self.secrets: tuple[str, ...] = ()
+        self._lasting: set[str] = set()
+        self._latest: dict[str, deque[str]] = {}
 
-    def hide(self, secrets: Iterable[str]) -> None:
-        """Take these out too, besides those that were known before."""
+    def hide(self, secrets: Iterable[str], *, of: str = "") -> None:
+        """Take these out too, besides those that were known before.
+
+        Of one that brings others again and again, named by `of`, the latest few stay known.
+        """
         # Shorter ones would tear holes into ordinary words.
-        known = {*self.secrets, *(secret for secret in secrets if len(secret) >= 6)}
+        found = [secret for secret in secrets if len(secret) >= 6]
+        if of:
+            latest = self._latest.setdefault(of, deque(maxlen=_LATEST_MAX))
+            latest.extend(secret for secret in found if secret not in latest)
+        else:
+            self._lasting.update(found)
+        known = self._lasting.union(*self._latest.values())
         self.secrets = tuple(sorted(known, key=len, reverse=True))
 
     def format(self, record: logging.LogRecord) -> str:
@@ -95,6 +109,6 @@ def redact_known(text: str) -> str:
     return redact(text, _formatter.secrets)
 
 
-def hide(secrets: Iterable[str]) -> None:
-    """Take these out of all logs from now on."""
-    _formatter.hide(secrets)
+def hide(secrets: Iterable[str], *, of: str = "") -> None:
+    """Take these out of all logs from now on; of one that brings many, named `of`, the latest."""
+    _formatter.hide(secrets, of=of)
