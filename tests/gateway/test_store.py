@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from polycall.gateway.store import (
     KeySecret,
     LedgerRow,
     Store,
+    correction_operations,
     key_operations,
     open_store,
     operations,
@@ -157,6 +159,48 @@ async def test_each_of_many_rows_is_written_as_it_is_and_once(
     found = [await store.look_up(one(row.id)) for row in rows]
     assert found == rows
     assert len(await store.ledger_rows(1000)) == count
+    await store.close()
+
+
+@pytest.mark.parametrize("keys", [[], ["b"], ["d", "a", "nobody's"], ["c", "c", "b", "a", "d"]])
+async def test_corrections_are_forgotten(store_url: str, tmp_path: Path, keys: list[str]) -> None:
+    store = open_store(store_url, tmp_path)
+    values = {key: key.encode() * 3 for key in "abcd"}
+    await store.save_corrections(values)
+    before = await store.look_up(correction_operations.revisions())
+    await store.forget_corrections(keys)
+    assert sorted(await store.corrections()) == [
+        value for key, value in values.items() if key not in keys
+    ]
+    after = await store.look_up(correction_operations.revisions())
+    assert after["corrections"] == before["corrections"] + 1
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("sql", "row"),
+    [
+        ("DELETE FROM corrections WHERE id = ?", ("a",)),
+        ("DELETE FROM corrections WHERE value = ?", (b"a",)),
+        ("UPDATE revisions SET number = 1 WHERE name = ?", ("keys",)),
+        ("INSERT INTO corrections VALUES (?, ?, ?)", ("b", 1.0, b"b")),
+        ("INSERT INTO corrections (id, created, value) SELECT ?, ?, ?", ("b", 1.0, b"b")),
+        ("SELECT id FROM corrections WHERE id = ?", ("a",)),
+    ],
+)
+async def test_a_query_for_many_rows_that_inserts_none_is_refused(
+    store_url: str, tmp_path: Path, sql: str, row: tuple[object, ...]
+) -> None:
+    """By what it is, and with the statement: no database says that so."""
+
+    def asked() -> Operation[None]:
+        yield Query(sql, [row, row], is_many=True)
+
+    store = open_store(store_url, tmp_path)
+    await store.save_corrections({"a": b"a"})
+    with pytest.raises(ValueError, match=re.escape(f"instead of: {sql}")):
+        await store.change(asked())
+    assert await store.corrections() == [b"a"]
     await store.close()
 
 

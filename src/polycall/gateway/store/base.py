@@ -6,6 +6,7 @@ runs in any engine, on a thread or a loop, each time within one transaction.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -25,6 +26,30 @@ class Query(NamedTuple):
     sql: str
     values: Sequence[Any] = ()
     is_many: bool = False
+
+
+_INSERT = re.compile(r"(INSERT INTO (\w+) \(([^)]*)\) VALUES )(\([^)]*\))(.*)", re.DOTALL)
+
+
+class Insert(NamedTuple):
+    """The pieces of a statement that inserts one row."""
+
+    head: str
+    table: str
+    names: str
+    marks: str
+    tail: str
+
+
+def insert_of(sql: str) -> Insert:
+    """The pieces of the statement of a query for many rows; `ValueError` for any other."""
+    found = _INSERT.fullmatch(sql)
+    if found is None:
+        raise ValueError(
+            "a query for many rows inserts a row of marks, and names its columns; yield one query "
+            f"for each row instead of: {sql}"
+        )
+    return Insert(*found.groups())
 
 
 Rows: TypeAlias = list[tuple[Any, ...]]

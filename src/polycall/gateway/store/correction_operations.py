@@ -39,7 +39,8 @@ def load_corrections() -> Operation[list[bytes]]:
 
 def forget_corrections(keys: list[str]) -> Operation[None]:
     """Remove these."""
-    yield Query("DELETE FROM corrections WHERE id = ?", [(key,) for key in keys], is_many=True)
+    for key in keys:
+        yield Query("DELETE FROM corrections WHERE id = ?", (key,))
     yield _CHANGED
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import re
 from typing import Any, TypeVar
 
 import psycopg
@@ -16,7 +15,7 @@ import psycopg_pool
 
 from polycall._support import jsontext
 from polycall.errors import RequestError, StoreError
-from polycall.gateway.store.base import Operation, Query, Rows
+from polycall.gateway.store.base import Operation, Query, Rows, insert_of
 from polycall.gateway.store.schema import migrate
 
 T = TypeVar("T")
@@ -44,7 +43,6 @@ _FUNCTIONS = {
     "CAST(created / ? AS INTEGER)": "CAST(floor(created / ?) AS BIGINT)",
     "utc_day(created)": "to_char(to_timestamp(created) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
 }
-_INSERT = re.compile(r"INSERT INTO (\w+) \(([^)]*)\) VALUES \([^)]*\)")
 _OPTIONS: dict[str, Any] = {
     "autocommit": True,
     "connect_timeout": _CONNECT_S,
@@ -188,10 +186,10 @@ async def _run(connection: psycopg.AsyncConnection[Any], operation: Operation[T]
 
 
 async def _insert_all(cursor: psycopg.AsyncCursor[Any], query: Query) -> None:
+    sql, names = _from_json(query.sql)
     if any(isinstance(value, bytes) for row in query.values for value in row):  # JSON has none
         await cursor.executemany(_own(query.sql), query.values)
         return
-    sql, names = _from_json(query.sql)
     rows = [dict(zip(names, row, strict=True)) for row in query.values]
     await cursor.execute(sql, (jsontext.encode(rows),))
 
@@ -199,11 +197,10 @@ async def _insert_all(cursor: psycopg.AsyncCursor[Any], query: Query) -> None:
 @functools.cache
 def _from_json(sql: str) -> tuple[Any, list[str]]:
     """The statement that inserts all rows of a JSON text, in half the time; its columns' names."""
-    found = _INSERT.match(sql)
-    assert found is not None, sql
-    table, names = found.groups()
+    insert = insert_of(sql)
+    table, names = insert.table, insert.names
     rows = f"SELECT {names} FROM json_populate_recordset(NULL::{table}, %s)"  # noqa: S608 - constant names
-    return f"INSERT INTO {table} ({names}) {rows}{sql[found.end() :]}", names.split(", ")
+    return f"INSERT INTO {table} ({names}) {rows}{insert.tail}", names.split(", ")
 
 
 def _run_now(connection: psycopg.Connection[Any], operation: Operation[T]) -> T:

@@ -24,7 +24,7 @@ from polycall._support.memo import Memo
 from polycall._support.private_files import make_private_database
 from polycall._support.write_ahead import write_ahead
 from polycall.errors import RequestError, StoreError
-from polycall.gateway.store.base import Operation, Query, Rows, SlowQueryError
+from polycall.gateway.store.base import Operation, Query, Rows, SlowQueryError, insert_of
 from polycall.gateway.store.schema import migrate
 
 T = TypeVar("T")
@@ -297,9 +297,8 @@ def _inserts_of(query: Query) -> Iterator[tuple[str, list[Any]]]:
 def _insert(asked: tuple[str, int]) -> str:
     """A statement that inserts one row, for so many of them."""
     sql, count = asked
-    head, word, rest = sql.partition(" VALUES ")
-    marks, end, tail = rest.partition(")")
-    return f"{head}{word}{', '.join([marks + end] * count)}{tail}"
+    insert = insert_of(sql)
+    return f"{insert.head}{', '.join([insert.marks] * count)}{insert.tail}"
 
 
 _inserts = Memo(_insert)
