@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -80,6 +81,30 @@ def test_a06_a_form_of_line_feeds_hides_no_part_before_the_first_one() -> None:
     hidden = b"--b\n" + DEAR.replace(b"\r", b"") + b"\n--b\nX: y\r\n\r\nup/cheap\r\n"
     assert refused(hidden + END, 1 << 20)
     assert refused(b"a preamble\r\n" + NAMED + END, 1 << 20)
+
+
+# Heads of 16 KiB, but for the first: a reader that tries each cut of it anew would take hours.
+LONG_HEADS = {
+    "spaces before a control character": b"x:" + b" " * 2_000 + b"\x01",
+    "a name and no colon": b"x" * 16_000,
+    "parameters and half a text": b"Content-Disposition: form-data" + b"; a=b" * 3_200 + b'"',
+    "texts that do not end": b"Content-Disposition: form-data" + b'; a="' * 3_200,
+    "escapes that do not end": b'Content-Disposition: form-data; a="' + b"\\" * 15_999,
+    "escaped quotes": b'Content-Disposition: form-data; a="' + b'\\"' * 8_000,
+    "spaces and no semicolon": b"Content-Disposition: form-data;" + b" " * 16_000 + b"x",
+    "a name and spaces": b'Content-Disposition: form-data; a="\\ name' + b" " * 16_000 + b'"',
+    "a name and stars": b'Content-Disposition: form-data; a="\\ name' + b"* " * 8_000 + b'"',
+    "names": b'Content-Disposition: form-data; a="\\' + b" name " * 2_700 + b'"',
+}
+
+
+@pytest.mark.parametrize("case", LONG_HEADS)
+def test_a_long_head_is_refused_at_once(case: str) -> None:
+    """On the loop, whose other requests wait: the time is in proportion to the head."""
+    form = b"--b\r\n" + LONG_HEADS[case] + b"\r\n\r\ndear\r\n" + END
+    began_at = time.process_time()
+    assert refused(form, 1 << 20)
+    assert time.process_time() - began_at < 0.5
 
 
 @pytest.mark.parametrize("step", [1, 7, 1 << 20])

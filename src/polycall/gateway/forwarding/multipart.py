@@ -23,12 +23,12 @@ BEFORE_MODEL_BYTES_MAX = 1024 * 1024
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,199}[0-9A-Za-z'()+_,./:=?-]")
 _CHARS = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PLAIN_TOKEN = re.compile(_CHARS)
-_HEADER = re.compile(rf"({_CHARS}): *([^\x00-\x1f\x7f]*?) *")
-_PARAMETER = re.compile(rf' *; *({_CHARS})=("(?:[^"\\]|\\.)*"|{_CHARS})')
-_PARAMETERS = re.compile(rf"(?:{_PARAMETER.pattern})*")
+_HEADER = re.compile(rf"({_CHARS}):([^\x00-\x1f\x7f]*)")
+_PARAMETER = re.compile(rf' *+; *+({_CHARS}+)=("(?:[^"\\]|\\.)*+"|{_CHARS}+)')
+_PARAMETERS = re.compile(rf"(?:{_PARAMETER.pattern})*+")
 _FIELD = re.compile(r"[A-Za-z0-9_.:\[\] -]+")
 # A reader who takes no backslash for an escape finds this in a quoted text.
-_SAYS_NAME = re.compile(r"[;\s]name\s*\*?[*\d\s]*=", re.IGNORECASE)
+_SAYS_NAME = re.compile(r"[;\s]name[*\d\s]*+=", re.IGNORECASE)
 _AFTER_MARK = b"\r\n\t -"  # of these, all but a line break and two hyphens are refused
 _PLAIN_ENCODINGS = ("7bit", "8bit", "binary")
 _PART_HEADERS = ("content-disposition", "content-transfer-encoding")
@@ -208,7 +208,7 @@ def _name_in(head: bytes) -> str:
     text = head.decode("latin-1")
     first, *lines = text.split("\r\n")
     headers = [_HEADER.fullmatch(line) for line in lines]
-    found = [(each[1].lower(), each[2]) for each in headers if each is not None]
+    found = [(each[1].lower(), each[2].strip(" ")) for each in headers if each is not None]
     own = {name: value for name, value in found if name in _PART_HEADERS}
     if first or len(found) < len(lines) or sum(name in own for name, _ in found) > len(own):
         raise MalformedRequestError(
@@ -220,8 +220,8 @@ def _name_in(head: bytes) -> str:
         raise MalformedRequestError("a part of the form is encoded; send it as it is")
     disposition = own.get("content-disposition", "")
     kind, _, parameters = disposition.partition(";")
-    pairs = _PARAMETER.findall(";" + parameters) if parameters else []
     is_whole = not parameters or _PARAMETERS.fullmatch(";" + parameters) is not None
+    pairs = _PARAMETER.findall(";" + parameters) if parameters and is_whole else []
     names = [value for name, value in pairs if name.lower() == "name"]
     name = names[0].strip('"') if len(names) == 1 else ""
     escapes = len(_SAYS_NAME.findall(disposition)) if "\\" in disposition else 1
