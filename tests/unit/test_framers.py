@@ -75,6 +75,31 @@ def test_a20_a_long_event_is_wrapped_in_few_copies() -> None:
     assert json.loads(message.payload) == {"bytes": base64.b64encode(b"x" * SIZE).decode()}
 
 
+LONG = "x" * SIZE
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (f"event: a\ndata: {LONG}\nid: 5\n\n", [LONG]),
+        (f"event: a\ndata: {LONG}\n: a comment\n\n", [LONG]),
+        (f"event: a\ndata: {LONG}\ndata: y\n\n", [f"{LONG}\ny"]),
+        (f"event: a\ndata: y\ndata: {LONG}\n\n", [f"y\n{LONG}"]),
+        (f"event: a\ndata: {LONG}\rdata: y\n\n", [f"{LONG}\ny"]),
+        (f"event: a\rdata: y\ndata: {LONG}\n\n", [f"y\n{LONG}"]),
+        (f"event: a\r\ndata: {LONG}\r\n\r\n", [LONG]),
+        (f"event: a\ndata: {LONG}\n\nevent: b\ndata: y\n\n", [LONG, "y"]),
+        (f"event: a\ndata: {LONG}\n", []),
+    ],
+    ids=lambda each: repr(each.replace(LONG, "LONG")) if isinstance(each, str) else "",
+)
+def test_a_long_event_of_other_lines_is_read(data: str, said: list[str]) -> None:
+    made = InvokeFramer().feed(data.encode())
+    assert [json.loads(each.payload) for each in EventStreamReader().feed(made)] == [
+        {"bytes": base64.b64encode(each.encode()).decode()} for each in said
+    ]
+
+
 def test_a_message_of_pieces_is_that_of_the_whole() -> None:
     headers = {"a": "b"}
     whole = event_stream.encode_message(headers, b"xyz")

@@ -48,8 +48,14 @@ class InvokeFramer:
         """The messages that are complete with this piece."""
         if len(data) > LONG_BYTES and not self._events.held_bytes:
             place = data.find(_DATA)
-            is_one = place == data.find(b"\n") and data.find(b"\n\n") == len(data) - 2
-            if is_one and data.startswith(b"event: ") and not data.startswith(b"event: error"):
+            has_two_lines = place == data.find(b"\n") and b"\r" not in data
+            is_one = has_two_lines and data.find(b"\n", place + 1) == len(data) - 2
+            if (
+                is_one
+                and data.endswith(b"\n\n")
+                and data.startswith(b"event: ")
+                and not data.startswith(b"event: error")
+            ):
                 return _chunk(memoryview(data)[place + len(_DATA) : -2])  # it is not read
         return b"".join(self._framed(frame.event, frame.data) for frame in self._events.feed(data))
 
