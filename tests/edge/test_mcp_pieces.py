@@ -7,6 +7,9 @@ import json
 import logging
 import threading
 import tracemalloc
+from collections.abc import Callable
+from functools import partial
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -194,6 +197,36 @@ MESSAGES = [
 def test_a_message_is_read_as_the_library_reads_it(text: str) -> None:
     assert read_message(text) == read_message(text.encode())
     assert read_message(text) == jsonrpc_message_adapter.validate_json(text, by_name=False)
+
+
+FAILURE: JSON = {"code": 1.0, "message": "x", "more": 1}
+ODD: list[list[JSON]] = [  # of servers that write all members, in part or as others have them
+    [{}, {"result": None}, {"result": {"a": 1}}, {"result": "x"}],
+    [{}, {"error": None}, {"error": FAILURE}, {"error": "x"}, {"error": {}}],
+    [{}, {"method": None}, {"method": "ping"}, {"method": 5}],
+    [{}, {"params": None}, {"params": {}}, {"params": [1]}],
+    [{"id": 1}, {"id": None}, {"id": 1.0}, {"id": "1"}, {"id": True}, {"id": 1, "more": 1}, {}],
+]
+
+
+def test_an_odd_message_is_what_the_library_takes_it_for() -> None:
+    def taken_by(read: Callable[[str], Any], text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError:
+            return None
+
+    texts = [
+        json.dumps({"jsonrpc": "2.0", **{key: each[key] for each in members for key in each}})
+        for members in product(*ODD)
+    ]
+    library = partial(jsonrpc_message_adapter.validate_json, by_name=False)
+    assert [taken_by(read_message, each) for each in texts] == [
+        taken_by(library, each) for each in texts
+    ]
+    assert read_message('{"jsonrpc":"2.0","id":1,"result":{},"error":null}') == (
+        types.JSONRPCResponse(jsonrpc="2.0", id=1, result={})
+    )
 
 
 @pytest.mark.parametrize(
