@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import chain, count
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,14 +14,14 @@ import httpx2
 import pytest
 from mcp import MCPError
 from mcp.client.streamable_http import StreamableHTTPTransport
-from mcp.shared.message import SessionMessage
-from mcp_types import CONNECTION_CLOSED, JSONRPCRequest
+from mcp.shared.message import ClientMessageMetadata, SessionMessage
+from mcp_types import CONNECTION_CLOSED, JSONRPCNotification, JSONRPCRequest
 
 from polycall.errors import ToolServerError
 from polycall.mcp import HttpServer, comebacks
 from polycall.mcp.comebacks import Comebacks
 from polycall.mcp.connection import Connection
-from polycall.mcp.http_transport import StreamEndedError, http_transport
+from polycall.mcp.http_transport import HttpTransport, StreamEndedError, http_transport
 
 URL = "http://server/mcp"
 
@@ -115,6 +116,98 @@ async def test_a_stream_that_cannot_be_read_on_ends_its_request_in_words() -> No
     )
     opened, found = await read_on(streams)
     assert (opened, found.result) == (["", "7", "7", "8", "8", "8"], {})
+
+
+async def test_a_stream_that_ends_at_once_and_says_nothing_ends_its_request() -> None:
+    """It would be opened again each second; events between make another try of it."""
+    silent = ": nothing to tell\n\n"
+    streams = chain(
+        [events("id: 7\nretry: 0\ndata:\n\n"), events(silent), events(silent)],
+        [events("id: 8\ndata:\n\n"), events(silent), httpx2.Response(503), events(silent)],
+    )
+    opened, found = await read_on(streams)
+    assert opened == ["", "7", "7", "7", "8", "8", "8"]
+    assert found.error.message == (
+        "its stream ended without an answer, and cannot be read on: it ends at once"
+    )
+
+
+async def test_a_stream_that_was_open_for_long_may_end_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy ends what says nothing for a minute, as often as it likes."""
+    minutes = count(step=60)
+    clock = SimpleNamespace(monotonic=lambda: float(next(minutes)))
+    monkeypatch.setattr("polycall.mcp.http_transport.time", clock)
+    ended = (events(": nothing to tell\n\n") for _ in range(20))
+    begin = [events("id: 7\nretry: 0\ndata:\n\n")]
+    opened, found = await read_on(chain(begin, ended, [events(f"data: {RESULT}\n\n")]))
+    assert (opened, found.result) == (["", *["7"] * 21], {})
+
+
+@pytest.mark.parametrize("version", ["2025-06-18", "2025-11-25", "2026-07-28"])
+@pytest.mark.parametrize("way", ["never ends", "is to be read on", "never answers"])
+async def test_nothing_reads_the_stream_of_a_request_that_was_cancelled(
+    version: str, way: str
+) -> None:
+    """Whatever the server does with it; others under way stay."""
+    told: list[str] = []
+
+    class Endless(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"id: 7\ndata:\n\n"
+            await asyncio.sleep(600)
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        sent = json.loads(request.content or b"{}")
+        if sent.get("method") == "notifications/cancelled":
+            told.append(sent["params"]["requestId"])
+            return httpx2.Response(202)
+        if way == "never answers":
+            await asyncio.sleep(600)
+        if way == "never ends":
+            head = {"content-type": "text/event-stream"}
+            return httpx2.Response(200, headers=head, stream=Endless())
+        return events("id: 7\nretry: 600000\ndata:\n\n")
+
+    def is_reading(name: str) -> bool:
+        return name in transport._in_flight_posts  # pyright: ignore[reportPrivateUsage]
+
+    made: list[HttpTransport] = []
+    mock = httpx2.MockTransport(answer)
+    headers = ClientMessageMetadata(headers={"mcp-protocol-version": version})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HttpTransport, "__init__", noting(made))
+        async with (
+            asyncio.timeout(60),
+            httpx2.AsyncClient(transport=mock) as http,
+            http_transport(URL, http) as (_, writing),
+        ):
+            (transport,) = made
+            for name in ("a", "b"):
+                asked = JSONRPCRequest(jsonrpc="2.0", id=name, method="tools/call")
+                await writing.send(SessionMessage(asked, headers))
+            while not (is_reading("a") and is_reading("b")):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            over = JSONRPCNotification(
+                jsonrpc="2.0", method="notifications/cancelled", params={"requestId": "a"}
+            )
+            await writing.send(SessionMessage(over, headers))
+            while is_reading("a"):
+                await asyncio.sleep(0.01)
+            assert is_reading("b")
+    assert told == ([] if version == "2026-07-28" else ["a"])
+
+
+def noting(made: list[HttpTransport]) -> Callable[..., None]:
+    begin = HttpTransport.__init__
+
+    def begun(self: HttpTransport, *given: Any, **options: Any) -> None:
+        begin(self, *given, **options)
+        made.append(self)
+
+    return begun
 
 
 async def test_an_answer_that_breaks_off_leaves_those_of_others() -> None:

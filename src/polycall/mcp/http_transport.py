@@ -6,6 +6,7 @@ The library also writes each event out for a log, whether anybody keeps that or 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import mcp_types as types
 from mcp.client.streamable_http import RequestContext, StreamableHTTPTransport, StreamWriter
 from mcp.shared._context_streams import create_context_streams
 from mcp.shared._httpx_utils import sse_within_origin
+from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
 from mcp.shared.message import SessionMessage
 
 from polycall.errors import ToolServerError
@@ -30,6 +32,8 @@ _FIRST = ("initialize", "server/discover")
 _FAILURES_MAX = 3  # in a row
 _PAUSE_MS = 1_000  # where the server says nothing of it
 _PAUSE_MS_MAX = 600_000
+_AT_ONCE_S = 5.0  # one that was open for longer may have ended for its silence
+_CANCELLED = "notifications/cancelled"
 
 
 class StreamEndedError(ToolServerError):
@@ -40,21 +44,31 @@ class HttpTransport(StreamableHTTPTransport):
     """The library's, whose messages are read once, and requests' streams on for as long as need be.
 
     A server may end a request's stream and have it asked for again, as often as it likes, while a
-    call takes hours.  The library goes one call deeper with each time, and reads again what it had
-    read; here it is a loop, at the pace of `comebacks.py`.  Where a sign-in fails, the request that
-    needed it fails, and no other.
+    call takes hours, but for streams that end at once and say nothing; and nothing of a call that
+    was cancelled is read.  The library goes one call deeper with each time, and reads again what it
+    had read; here it is a loop, at the pace of `comebacks.py`.  Where a sign-in fails, the request
+    that needed it fails, and no other.
     """
 
     async def _handle_post_request(self, ctx: RequestContext) -> None:
+        asked = ctx.session_message.message
         try:
             await super()._handle_post_request(ctx)
         except ToolServerError as error:
-            asked = ctx.session_message.message
             if not isinstance(asked, types.JSONRPCRequest) or asked.method in _FIRST:
                 raise  # there is no connection yet
             await self._resolve_abandoned_request(
                 ctx.read_stream_writer, asked.id, str(error), code=types.INVALID_REQUEST
             )
+        finally:
+            if isinstance(asked, types.JSONRPCNotification) and asked.method == _CANCELLED:
+                self._leave(cancelled_request_id_from_params(asked.params))
+
+    def _leave(self, request_id: types.RequestId | None) -> None:
+        """Read no more of a request's stream, which nobody waits for: it might never end."""
+        left = None if request_id is None else self._in_flight_posts.get(request_id)
+        if left is not None:
+            left.scope.cancel()
 
     async def _handle_json_response(
         self,
@@ -113,13 +127,14 @@ class HttpTransport(StreamableHTTPTransport):
             pause_ms = _PAUSE_MS if retry_interval_ms is None else retry_interval_ms
             await asyncio.sleep(min(pause_ms, _PAUSE_MS_MAX) / 1000)
             headers = {**self._prepare_headers(), "last-event-id": last_event_id}
+            opened_at, is_silent = time.monotonic(), True
             try:
                 async with sse_within_origin(
                     ctx.client, self.url, headers=headers, max_event_size=self.max_sse_event_size
                 ) as events:
                     events.response.raise_for_status()
                     async for event in events:
-                        last_event_id = event.id or last_event_id
+                        last_event_id, is_silent = event.id or last_event_id, False
                         if event.retry is not None:
                             retry_interval_ms = event.retry
                         if await self._handle_sse_event(
@@ -127,7 +142,10 @@ class HttpTransport(StreamableHTTPTransport):
                         ):
                             await events.response.aclose()
                             return
-                attempt = 0
+                if is_silent and time.monotonic() - opened_at < _AT_ONCE_S:
+                    attempt, why = attempt + 1, "it ends at once"
+                else:
+                    attempt = 0
             except (httpx2.HTTPError, httpx2.SSEError) as error:
                 attempt += 1
                 why = f"{type(error).__name__}: {error}"
