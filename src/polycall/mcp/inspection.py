@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from polycall.ir import JSON
 
@@ -75,7 +75,7 @@ def suspicious(definition: JSON) -> str:
             return "it holds a comment that a page would not show"
         for piece in _pieces(text):
             for name, pattern in _ORDERS:
-                if pattern.search(piece):
+                if piece.has(pattern):
                     return f"it {name}"
     return ""
 
@@ -85,20 +85,28 @@ def _is_in(pattern: re.Pattern[str], text: str) -> bool:
     return any(pattern.search(text, at, at + _AT_ONCE + _RUN_MAX) for at in starts)
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """The text with single spaces, in pieces of whole words that overlap by a phrase."""
-    left = ""
+class _Piece(NamedTuple):
+    """A part of a text with single spaces, of which `seen` characters were read before."""
+
+    text: str
+    seen: int
+    is_last: bool
+
+    def has(self, pattern: re.Pattern[str]) -> bool:
+        """Whether it is in here; what goes up to the end, the next piece has with what follows."""
+        found = pattern.search(self.text, self.seen)
+        return found is not None and (self.is_last or found.end() < len(self.text))
+
+
+def _pieces(text: str) -> Iterator[_Piece]:
+    """The text in pieces that overlap by a phrase."""
+    left, seen = "", 0
     for at in range(0, len(text), _AT_ONCE):
-        left += _SPACE.sub(" ", text[at : at + _AT_ONCE])
-        end = left.rfind(" ")
-        if end > 0 and at + _AT_ONCE < len(text):
-            yield left[:end]
-            begin = left.find(" ", max(0, end - _PHRASE_MAX))
-            left = left[begin:]
-        elif len(left) > 4 * _AT_ONCE:  # no words at all
-            yield left
-            left = left[-_PHRASE_MAX:]
-    yield left
+        piece = _SPACE.sub(" ", text[at : at + _AT_ONCE])
+        left += piece[1:] if left.endswith(" ") and piece.startswith(" ") else piece
+        yield _Piece(left, seen, is_last=at + _AT_ONCE >= len(text))
+        left = left[-_PHRASE_MAX - 1 :]
+        seen = 1 if len(left) > _PHRASE_MAX else 0
 
 
 def without_tags(text: str) -> str:
