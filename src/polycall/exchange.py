@@ -311,8 +311,10 @@ async def _read_response(exchange: Exchange, http: HTTPResponse, run: Run | None
         finally:
             await http.close()
     try:
-        work = partial(_parse_response, exchange.dialect, data)
-        response = work() if run is None or len(data) < LONG_BYTES else await run(len(data), work)
+        size_bytes, held = len(data), [data]
+        del data  # nobody else has it: it goes once it is read, before its parts are made
+        work = partial(_parse_response, exchange.dialect, held)
+        response = work() if run is None or size_bytes < LONG_BYTES else await run(size_bytes, work)
     except UpstreamError as error:  # an error body behind a status of 200
         add_retry_hints(error, http.headers)
         raise
@@ -324,8 +326,8 @@ async def _read_response(exchange: Exchange, http: HTTPResponse, run: Run | None
     )
 
 
-def _parse_response(dialect: Dialect, data: bytes) -> Response:
-    response = dialect.parse_response(_decode_body(data))
+def _parse_response(dialect: Dialect, held: list[bytes]) -> Response:
+    response = dialect.parse_response(_decode_body(held.pop()))
     check_named(response.id, response.model)
     if response.finish_reason == "error" and not response.message.parts:
         raise empty_end(response.raw_finish_reason)

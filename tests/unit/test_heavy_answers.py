@@ -1,5 +1,7 @@
 """What a provider writes costs about its bytes, in room and in time, whichever field is huge."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import json
@@ -177,4 +179,4 @@ def test_s16_a_whole_answer_is_not_named_by_a_long_text(dialect: str, field: str
         "anthropic": {**named, "content": [{"type": "text", "text": "hi"}]},
     }
     with pytest.raises(ProtocolError, match=f"the answer's {field} has 100000 characters"):
-        _parse_response(DIALECTS[dialect], json.dumps(bodies[dialect]).encode())
+        _parse_response(DIALECTS[dialect], [json.dumps(bodies[dialect]).encode()])

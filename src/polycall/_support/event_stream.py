@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from io import BytesIO
+from itertools import chain
 
 from msgspec import Struct
 
@@ -45,8 +47,7 @@ class EventStreamReader:
     def feed(self, chunk: bytes) -> Iterator[EventMessage]:
         """All messages that are complete with this chunk, one at a time."""
         self._buffer += chunk
-        while (message := self._next()) is not None:
-            yield message
+        return iter(self._next, None)  # which holds none of them, as a loop's variable would
 
     def close(self) -> None:
         """The bytes have ended; `TruncatedError` inside of a message."""
@@ -100,24 +101,36 @@ def _read_headers(data: bytes) -> dict[str, str]:
 
 def encode_message(headers: Mapping[str, str], *payload: bytes) -> bytes:
     """One message, whose payload may be in pieces: each is copied once."""
+    return _encoded(headers, sum(map(len, payload)), payload)
+
+
+def _encoded(headers: Mapping[str, str], size_bytes: int, payload: Iterable[bytes]) -> bytes:
     pieces: list[bytes] = []
     for name, value in headers.items():
         key, text = name.encode(), value.encode()
         pieces.append(bytes((len(key),)) + key + struct.pack(">BH", _STRING, len(text)) + text)
     head = b"".join(pieces)
-    lengths = struct.pack(">II", 16 + len(head) + sum(map(len, payload)), len(head))
-    message = (lengths, _SUM.pack(zlib.crc32(lengths)), head, *payload)
+    lengths = struct.pack(">II", 16 + len(head) + size_bytes, len(head))
+    message = BytesIO()  # gives what it has without a second copy of it
     message_sum = 0
-    for piece in message:
+    for piece in chain((lengths, _SUM.pack(zlib.crc32(lengths)), head), payload):
         message_sum = zlib.crc32(piece, message_sum)
-    return b"".join((*message, _SUM.pack(message_sum)))
+        message.write(piece)
+    message.write(_SUM.pack(message_sum))
+    return message.getvalue()
 
 
 def event(kind: str, *payload: bytes) -> bytes:
     """An event of a service that speaks JSON."""
-    return encode_message(
+    return event_of(kind, sum(map(len, payload)), payload)
+
+
+def event_of(kind: str, size_bytes: int, payload: Iterable[bytes]) -> bytes:
+    """The same of a payload of this size, which is made while it is written."""
+    return _encoded(
         {":event-type": kind, ":content-type": "application/json", ":message-type": "event"},
-        *payload,
+        size_bytes,
+        payload,
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 LONG_BYTES = 512 * 1024  # what is shorter is not looked over
 OBJECTS_MAX = 100_000  # lists and objects of JSON, a message being a few
 VALUES_MAX = 500_000
+# Beside so many bytes fewer: what many objects take comes on top of what their texts take.
+_FREE_BYTES, _BYTES_FOR_OBJECT, _OBJECTS_BESIDE = 2 * 1024 * 1024, 200, 10_000
 # What texts take beyond their bytes: one emoji has each character of its text take four.  While a
 # long one is read it has that room for each byte, and for a time what it had before as well.
 WIDE_BYTES_MAX = 16 * 1024 * 1024
@@ -192,12 +194,17 @@ class JSONWeight:
         return self._containers <= self._objects_max and self._values <= self._values_max
 
 
-def check_weight(
-    data: bytes | memoryview, values_max: int = VALUES_MAX, objects_max: int = OBJECTS_MAX
-) -> None:
+def check_weight(data: bytes | memoryview, values_max: int = VALUES_MAX) -> None:
     """Raise `HeavyJSONError` for one text of JSON that would take too much memory."""
-    for _ in JSONWeight(values_max, objects_max).steps(data):
-        pass
+    if len(data) > LONG_BYTES:
+        for _ in JSONWeight(values_max, objects_beside(len(data))).steps(data):
+            pass
+
+
+def objects_beside(size_bytes: int) -> int:
+    """The lists and objects that one text of this size may have."""
+    taken = max(0, size_bytes - _FREE_BYTES) // _BYTES_FOR_OBJECT
+    return max(OBJECTS_MAX - taken, _OBJECTS_BESIDE)
 
 
 class PieceWeight:

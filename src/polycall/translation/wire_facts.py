@@ -28,10 +28,11 @@ class WireFacts(Struct, frozen=True, kw_only=True):
     # The frames in which calls are counted, where a stream tells of each several times.
     counted_frames: bytes = b""
     # What a whole answer has, and where its usage is, which `parse_usage` reads with the service
-    # tier; without these, the whole answer is read.
+    # tier; without it, `count_fields` are the answer's own fields that count and that end it.
     answer_field: str = ""
     usage_field: str = ""
     parse_usage: Callable[[Any, Any], Usage] | None = None
+    count_fields: tuple[str, ...] = ()
     # Where an answer names its model; empty where it does not.
     model_mark: bytes = b'"model"'
     # What keeps a quiet stream alive; empty where the vendor's own clients take nothing.

@@ -48,8 +48,7 @@ class _EventFrames:
         return self._reader.held_bytes
 
     def feed(self, chunk: bytes) -> Iterator[Frame]:
-        for message in self._reader.feed(chunk):
-            yield _frame(message)
+        return map(_frame, self._reader.feed(chunk))
 
     def close(self) -> Iterator[Frame]:
         self._reader.close()
@@ -76,7 +75,7 @@ class StreamDecoder(StreamDecoderBase):
         self._index: int | None = None  # of the open block
         self._own: JSON = {}  # metadata of the open part
         self._opaque: JSON | None = None
-        self._redacted: list[bytes] = []
+        self._redacted: list[str] = []  # in base64, each piece by itself
         self._ids = UniqueIds()
         self._has_calls = False
         self._usage: JSON | None = None
@@ -228,9 +227,10 @@ class StreamDecoder(StreamDecoderBase):
             grow_text(self._own, "signature", signature)
         if data := reader.get_string(wire, "redactedContent", path):
             try:
-                self._redacted.append(base64.b64decode(data, validate=True))
-            except binascii.Error:
+                binascii.a2b_base64(data, strict_mode=True)
+            except ValueError:
                 raise ProtocolError("redacted content is not base64", path=path) from None
+            self._redacted.append(data)
 
     def _end_block(self) -> None:
         if self._opaque is not None:
@@ -239,12 +239,19 @@ class StreamDecoder(StreamDecoderBase):
             self.out.whole(ir.Opaque(NAME, kind, _assembled(self._opaque)))
         elif isinstance(self.out.open_part, ir.Reasoning):
             if self._redacted:
-                self._own["redacted"] = base64.b64encode(b"".join(self._redacted)).decode()
+                self._own["redacted"] = _joined(self._redacted)
             # The key says whose thought it is, also where nothing signs it.
             self.out.end_part({NAME: settled(self._own)})
         elif self._index is not None and self.out.open_part is not None:
             self.out.end_part({NAME: self._own} if self._own else None)
         self._index, self._own, self._opaque, self._redacted = None, {}, None, []
+
+
+def _joined(pieces: list[str]) -> str:
+    """Pieces in base64 as one; of the usual one there is no copy."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return base64.b64encode(b"".join(map(base64.b64decode, pieces))).decode()
 
 
 def _assembled(opaque: JSON) -> JSON:

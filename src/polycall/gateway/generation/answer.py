@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -382,9 +383,12 @@ class _Stream:
     def _frames(self, events: list[Event]) -> Iterator[bytes]:
         """The same, an event of the client's wire at a time."""
         assert self._encoder is not None
-        for event in self._shown(events):
-            for frame in self._encoder.frames(event):
-                self._is_at_end = isinstance(event, ResponseEnd)
+        shown = deque(self._shown(events))
+        events.clear()  # a long text is let go of once it is encoded
+        while shown:
+            is_end = isinstance(shown[0], ResponseEnd)
+            for frame in self._encoder.frames(shown.popleft()):
+                self._is_at_end = is_end
                 self._note_made(frame)
                 yield frame
 

@@ -418,20 +418,23 @@ class AttemptRunner:
         if body is None:
             body = await http.read(size_bytes_max=bytes_max)
             await http.close()
-        found = (attempt.begun(), http, body)
         if len(body) < LONG_BYTES:
-            return _looked_through(*found)
-        return await run(len(body), partial(_looked_through, *found))
+            return _looked_through(attempt.begun(), http, [body])
+        size_bytes, held = len(body), [body]
+        del body  # one that is mended goes once it is read
+        return await run(size_bytes, partial(_looked_through, attempt.begun(), http, held))
 
 
-def _looked_through(attempt: Attempt, http: HTTPResponse, body: bytes) -> WholeAnswer:
-    dialect = attempt.dialect
+def _looked_through(attempt: Attempt, http: HTTPResponse, held: list[bytes]) -> WholeAnswer:
+    dialect, body = attempt.dialect, held[0]
     plain = read_plain_answer(body) if dialect.NAME == "openai-chat" else None
     if plain is not None:
         return WholeAnswer(attempt, http, None, body, plain.usage, calls=plain.calls)
     if attempt.mends and not is_plain_answer(body):
-        response = read_whole(dialect, body)
-        return WholeAnswer(attempt, http, response, usage=response.usage, size_bytes=len(body))
+        size_bytes = len(body)
+        del body
+        response = read_whole(dialect, held.pop())
+        return WholeAnswer(attempt, http, response, usage=response.usage, size_bytes=size_bytes)
     calls = CallCounter(dialect).in_body(body)
     return WholeAnswer(attempt, http, None, body, usage_of(dialect, body), calls=calls)
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from polycall._support import jsontext
-from polycall._support.event_stream import CONTENT_TYPE, event, exception
+from polycall._support.event_stream import CONTENT_TYPE, event_of, exception
 from polycall._support.json_weight import LONG_BYTES
 from polycall.errors import PolycallError
 from polycall.ir import JSON, Event
@@ -72,10 +72,20 @@ class InvokeFramer:
 
 
 _DATA = b"\ndata: "
+_BEFORE, _AFTER = b'{"bytes":"', b'"}'
+_SLICE_BYTES = 3 * 64 * 1024  # four bytes of base64 for each three
 
 
 def _chunk(data: bytes | memoryview) -> bytes:
-    return event("chunk", b'{"bytes":"', base64.b64encode(data), b'"}')
+    size_bytes = len(_BEFORE) + (len(data) + 2) // 3 * 4 + len(_AFTER)
+    return event_of("chunk", size_bytes, _in_base64(data))
+
+
+def _in_base64(data: bytes | memoryview) -> Iterator[bytes]:
+    yield _BEFORE
+    for start in range(0, len(data), _SLICE_BYTES):
+        yield base64.b64encode(data[start : start + _SLICE_BYTES])
+    yield _AFTER
 
 
 class PromptFramer:
@@ -93,13 +103,16 @@ class PromptFramer:
 
     def feed(self, data: bytes) -> bytes:
         """The lines that are complete with this piece."""
+        is_line = not self._rest and data.find(b"\n") == len(data) - 1
+        if is_line and len(data) > LONG_BYTES:
+            return self._line(data)  # it is copied once
         *lines, rest = data.split(b"\n")
         made: list[bytes] = []
         for line in lines:
             whole = b"".join((*self._rest, line))
             self._rest.clear()
             if whole and not whole.isspace():
-                made += (self.whole(whole), b"\n")
+                made.append(self._line(whole))
         if rest:
             self._rest.append(rest)
         return b"".join(made)
@@ -114,16 +127,26 @@ class PromptFramer:
         return {**{name: each for name, each in fields.items() if name != "message"}, **texts}
 
     def whole(self, data: bytes) -> bytes:
-        """One answer, or one line of it; an error stays as it is."""
+        """One answer; an error stays as it is."""
+        fields = self._fields(data)
+        return data if fields is None else _encoder.encode(fields)
+
+    def _line(self, data: bytes) -> bytes:
+        """The same of one line."""
+        fields = self._fields(data)
+        return data.rstrip(b"\n") + b"\n" if fields is None else _encoder.encode_lines((fields,))
+
+    @staticmethod
+    def _fields(data: bytes) -> dict[str, msgspec.Raw] | None:
         try:
             fields = _raw_fields(data)
             message = _raw_fields(fields.pop("message", b"null"))
         except ValueError:
-            return data  # an error, or what is not as the wire has it
+            return None  # an error, or what is not as the wire has it
         texts = {"response": _text(message, "content")}
         if (thinking := _text(message, "thinking")) is not _EMPTY:
             texts["thinking"] = thinking
-        return msgspec.json.encode({**fields, **texts})
+        return {**fields, **texts}
 
 
 def _text(message: dict[str, msgspec.Raw], name: str) -> msgspec.Raw:
@@ -133,6 +156,7 @@ def _text(message: dict[str, msgspec.Raw], name: str) -> msgspec.Raw:
 
 _EMPTY = msgspec.Raw(b'""')
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encoder = msgspec.json.Encoder()
 
 
 def _raw_fields(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
@@ -166,7 +190,9 @@ class ArrayEncoder:
 
     def frames(self, event: Event) -> Iterator[bytes]:
         """The same, in one piece."""
-        yield self.feed(event)
+        data = self.feed(event)
+        del event  # its text may be long
+        yield data
 
     def close(self) -> bytes:
         """The end of the array."""

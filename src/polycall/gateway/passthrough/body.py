@@ -34,7 +34,7 @@ def usage_of(dialect: Dialect, body: bytes) -> Usage:
     facts = dialect.FACTS
     field, needed, parse = facts.usage_field, facts.answer_field, facts.parse_usage
     if parse is None:
-        return read_whole(dialect, body).usage
+        return _counted(dialect, body)
     names = (field, needed, "error", "service_tier", "serviceTier")
     try:
         answer = _decoder_for(*names).decode(body)
@@ -50,6 +50,26 @@ def usage_of(dialect: Dialect, body: bytes) -> Usage:
         raise ProtocolError(f"the answer's usage has more than {_USAGE_BYTES_MAX} bytes")
     tier = next((msgspec.json.decode(each) for each in tiers if each is not UNSET), None)
     return parse(msgspec.json.decode(raw), tier)
+
+
+def _counted(dialect: Dialect, body: bytes) -> Usage:
+    """The same where the answer itself has the counts: it is read with no message in it."""
+    facts = dialect.FACTS
+    names = (facts.answer_field, "error", *facts.count_fields)
+    try:
+        answer = _decoder_for(*names).decode(body)
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+        return read_whole(dialect, body).usage
+    message, error, *counts = (getattr(answer, name) for name in names)
+    if message is UNSET or bytes(memoryview(message)[:1]) != b"{" or error is not UNSET:
+        return read_whole(dialect, body).usage
+    told = {
+        name: raw for name, raw in zip(facts.count_fields, counts, strict=True) if raw is not UNSET
+    }
+    if sum(len(memoryview(each)) for each in told.values()) > _USAGE_BYTES_MAX:
+        raise ProtocolError(f"the answer's usage has more than {_USAGE_BYTES_MAX} bytes")
+    fields = {name: msgspec.json.decode(raw) for name, raw in told.items()}
+    return dialect.parse_response({**fields, facts.answer_field: {}}).usage
 
 
 # How every client of Chat reads a text's end; and what a plain server may write in its own way.
@@ -78,4 +98,5 @@ def read_whole(dialect: Dialect, body: bytes) -> Response:
         parsed = jsontext.decode(body)
     except ValueError as error:
         raise ProtocolError(f"the answer is not JSON ({error}): {body[:80]!r}") from None
+    del body  # where nobody else has it, it is gone before its parts are made
     return dialect.parse_response(parsed)
