@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 import threading
+import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,9 +19,11 @@ from bench.door_upstream import Upstream
 
 from polycall._support.json_weight import LONG_BYTES
 from polycall.dialects import openai_chat
+from polycall.errors import UpstreamTimeoutError
 from polycall.fold import fold, unfold
 from polycall.gateway.generation.endpoints import dialect_for
 from polycall.gateway.http import framers
+from polycall.gateway.http.request import GatewayRequest
 from polycall.gateway.passthrough.stream import Observer
 from polycall.gateway.state.carried import CarriedTurn, Entry, Origin
 from polycall.gateway.state.carrier import Carrier
@@ -238,3 +242,60 @@ async def test_a20_a_long_event_is_framed_in_a_thread(
     assert status == 200
     assert len(made) > 3 * LONG_BYTES
     assert max(on_loop) < LONG_BYTES
+
+
+ENDS = (
+    '{"type":"response.failed"',
+    '{"type":"response.completed"',
+    "[DONE]",
+    '{"error":',
+    '{"type":"message_stop"',
+    '{"type":"error"',
+)
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("number", range(1, 9))
+async def test_a_deadline_while_an_event_is_made_loses_none(
+    path: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was counted, and may be the end: the stream goes on behind it, and ends once."""
+    upstream, loop = Upstream(), asyncio.get_running_loop()
+    framed, here, seen = GatewayRequest.framed, threading.current_thread(), [0]
+    cut = [b""]
+
+    def late(self: GatewayRequest, data: bytes) -> bytes:
+        made = framed(self, data)
+        seen[0] += threading.current_thread() is not here
+        if seen[0] == number and threading.current_thread() is not here:
+            cut.append(made)
+            loop.call_soon_threadsafe(self.abort, UpstreamTimeoutError("too late"))
+            while not self.aborted:
+                time.sleep(0.001)
+        return made
+
+    monkeypatch.setattr(GatewayRequest, "framed", late)
+    delta = {"content": "x" * 3 * LONG_BYTES}
+    events: list[Any] = [
+        {"id": "c", "choices": [{"index": 0, "delta": delta}]},
+        {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+    ]
+    data = "".join(f"data: {json.dumps(each)}\n\n" for each in events).encode()
+    data += b"data: [DONE]\n\n"
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n"
+    upstream.answers["m"] = lambda: head % len(data) + data
+    config = (
+        '[server]\nattempts = 1\n[providers.p]\ndialect = "openai-chat"\n'
+        f'base_url = "{upstream.url}"\napi_key = "sk-aaaaaaaa"\n'
+    )
+    said = {"input": "x"} if path == "/v1/responses" else {"messages": SAID, "max_tokens": 9}
+    async with serving(tmp_path, config) as served:
+        status, made = await stream(served, path, {"model": "p/m", "stream": True, **said})
+    assert status == 200
+    assert cut[-1] in made
+    told = [line[6:] for line in made.decode().split("\n") if line.startswith("data: ")]
+    ends = [each for each in told if any(mark in each[:60] for mark in ENDS)]
+    assert ends == told[-1:]
+    if path == "/v1/responses":
+        numbers = [json.loads(each)["sequence_number"] for each in told]
+        assert numbers == list(range(len(told)))

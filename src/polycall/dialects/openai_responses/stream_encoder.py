@@ -96,8 +96,8 @@ class StreamEncoder:
         return self._taken()
 
     def close(self) -> bytes:
-        """Nothing: the protocol ends with its terminal event."""
-        return b""
+        """What of the end was not taken yet: nothing follows the terminal event."""
+        return b"".join(self._taken())
 
     def fail(self, error: PolycallError) -> bytes:
         """End a started stream as failed; what had been finished stays in its output."""

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -44,8 +44,6 @@ from polycall.ir import (
     ResponseStart,
 )
 from polycall.translation.wire import Encoder
-
-T = TypeVar("T")
 
 _ARRAY = (b"content-type", b"application/json; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
@@ -109,6 +107,7 @@ class _Stream:
         self._names: NamedStream | None = None  # of a stream that is passed on
         self._is_reading = False  # a long event, in a thread
         self._is_at_end = False  # the end of the answer is encoded
+        self._unsent: bytes | None = None  # made, while this may be cancelled before it is sent
         self._has_last = False  # the latest events end the answer, and something has to be kept
 
     async def run(self, runner: AttemptRunner) -> None:
@@ -179,8 +178,8 @@ class _Stream:
             data = await streaming.read(self._names.feed, data)
         if not streaming.is_finished:
             if data:
-                framed = await self._apart(len(data), gateway_request.framed, data)
-                await gateway_request.send_framed(framed, more=True)
+                await self._apart(len(data), gateway_request.framed, data)
+                await self._send_made()
             await streaming.push_to(self._take_passed)
             try:
                 data = await streaming.read(lambda _: observer.close(), b"")
@@ -322,33 +321,43 @@ class _Stream:
     async def _send_events(self, events: list[Event]) -> None:
         """Send what the events are in the client's protocol; what is long, a piece at a time."""
         if not self._are_long(self._noted(events)):
-            data = self._gateway_request.framed(self._encode(events))
+            self._unsent = self._gateway_request.framed(self._encode(events))
+            self._is_at_end = bool(events) and isinstance(events[-1], ResponseEnd)
             if self._has_last:
                 await self._keep()
-            if data:
-                await self._gateway_request.send_framed(data, more=True)
+            await self._send_made()
             return
         frames = self._frames(events)
-        while (data := await self._apart(LONG_BYTES, self._next_of, frames)) is not None:
+        while await self._apart(LONG_BYTES, self._next_of, frames):
             if self._is_at_end:
                 await self._keep()
-            if data:
-                await self._gateway_request.send_framed(data, more=True)
-            del data  # before the next is made
+            await self._send_made()
 
     def _next_of(self, frames: Iterator[bytes]) -> bytes | None:
         """The next of them, as it is sent; `None` behind the last."""
         frame = next(frames, None)
         return None if frame is None else self._gateway_request.framed(frame)
 
-    async def _apart(self, size_bytes: int, work: Callable[..., T], *given: Any) -> T:
-        """Do what takes long for so many bytes away from the loop, and send nothing meanwhile."""
+    async def _apart(self, size_bytes: int, work: Callable[..., bytes | None], *given: Any) -> bool:
+        """Make what takes long for so many bytes away from the loop, and send nothing meanwhile.
+
+        Whether there is something to send: where this is cancelled, what was made is there too.
+        """
+
+        def make() -> None:
+            self._unsent = work(*given)
+
         self._is_reading = True
         try:
-            owner_id = self._client_request.owner_id
-            return await self._services.heavy.run(owner_id, size_bytes, work, *given)
+            await self._services.heavy.run(self._client_request.owner_id, size_bytes, make)
         finally:
             self._is_reading = False
+        return self._unsent is not None
+
+    async def _send_made(self) -> None:
+        data, self._unsent = self._unsent, None
+        if data:
+            await self._gateway_request.send_framed(data, more=True)
 
     async def _keep(self) -> None:
         """Keep what the client may come back with, before it can."""
@@ -432,7 +441,11 @@ class _Stream:
             encoder = self._client_request.dialect.StreamEncoder(self._client_request.request)
             if self._client_request.wants_array:
                 encoder = ArrayEncoder(encoder, began=True)
-        await gateway_request.send_body(encoder.fail(error))
+        is_whole = self._is_at_end and self._unsent is not None
+        if is_whole:
+            await self._keep()
+        await self._send_made()
+        await gateway_request.send_body(encoder.close() if is_whole else encoder.fail(error))
 
     def _note_used(self, streaming: StreamedAnswer) -> None:
         account, observer, decoder = self._account, streaming.observer, streaming.decoder
