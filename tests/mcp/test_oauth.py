@@ -201,6 +201,9 @@ async def test_a_browser_comes_back_here() -> None:
         await asyncio.sleep(0.01)
     answers = await asyncio.to_thread(come_back)
     assert {each.split()[1] for each in answers if each} == {b"404"}
+    for state in ("%C3%A9", "%ED%A0%80", "%F0%9F%98%80", "s%00", "%FF"):
+        line = f"GET /callback?code=c&state={state} HTTP/1.1\r\n\r\n".encode()
+        assert await asyncio.to_thread(ask, line) == b"HTTP/1.1 404 Not Found\r\n"
     found = await asyncio.to_thread(ask, b"GET /callback?code=c&state=s HTTP/1.1\r\n\r\n")
     assert found.split()[1] == b"200"
     assert await waiting == "/callback?code=c&state=s"

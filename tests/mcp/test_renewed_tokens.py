@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from polycall.errors import ToolServerError
-from polycall.mcp import MemoryTokens, OAuth, TokenFile
+from polycall.mcp import MemoryTokens, OAuth, TokenFile, TokenStore
 from tests.mcp.evil_oauth import RESOURCE, SERVER, Party, Person, SentRequest, client_of, oauth_of
 
 
@@ -235,7 +235,59 @@ async def test_what_was_kept_otherwise_is_as_if_nothing_was(
 ) -> None:
     tokens = MemoryTokens()
     for name in ("tokens", "client"):
-        await tokens.save(name, '{"access_token": "old-secret"}')
+        await tokens.save(name, '{"access_token": ["old-secret"]}')
     assert (await asked(party, oauth_of(Person(party.url), tokens=tokens))).status_code == 200
     assert "what was kept of a sign-in cannot be read" in caplog.text
     assert "old-secret" not in caplog.text
+
+
+class OwnStore:
+    """A store as somebody wrote it for themselves: nothing but what the protocol wants."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    async def load(self, name: str) -> str | None:
+        return self.values.get(name)
+
+    async def save(self, name: str, value: str) -> None:
+        self.values[name] = value
+
+
+async def test_a_store_that_only_loads_and_saves_has_its_tokens_renewed(party: Party) -> None:
+    """Once, however many connections have them."""
+    one_use(party)
+    store: TokenStore = OwnStore()
+    oauth = await signed_in(party, tokens=store)
+    await age(oauth)
+    found = await asyncio.gather(*(asked(party, oauth) for _ in range(4)))
+    assert [each.json() for each in found] == [{"token": "access-2"}] * 4
+    assert len(renewals(party)) == 1
+
+
+@pytest.mark.parametrize("ends", ["1.5", "9999999999.0", "", None])
+async def test_tokens_that_were_kept_without_an_address_are_taken_over(
+    party: Party, ends: str | None
+) -> None:
+    """The values of older versions; once: from then on they are this address's alone."""
+    store = OwnStore()
+    oauth = await signed_in(party, tokens=store)
+    new, client = (json.loads(store.values.pop(name)) for name in ("tokens", "client"))
+    store.values["tokens"] = json.dumps(new["tokens"])
+    store.values["client"] = json.dumps(client["client"])
+    store.values["server"] = json.dumps(new["server"])
+    if ends is not None:
+        store.values["expires"] = ends
+    is_over = ends == "1.5"
+    token = "access-2" if is_over else "access-1"
+    assert (await asked(party, oauth)).json() == {"token": token}
+    kept = json.loads(store.values["tokens"])
+    assert (kept["url"], kept["tokens"]["access_token"]) == (party.mcp, token)
+    assert json.loads(store.values["client"]) == client
+    if not is_over:
+        assert kept.get("ends_at") == (float(ends) if ends else None)
+    async with Party().open() as other:
+        with pytest.raises(ToolServerError):
+            await asked(other, oauth)
+        assert token not in str(other.asked)
+    assert len(renewals(party)) == is_over

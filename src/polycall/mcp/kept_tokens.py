@@ -17,7 +17,9 @@ from mcp.shared.auth import (
     OAuthToken,
     ProtectedResourceMetadata,
 )
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Json, ValidationError
+
+from polycall._support import jsontext
 
 if TYPE_CHECKING:
     from polycall.mcp.oauth import OAuth
@@ -44,6 +46,14 @@ class KeptClient(BaseModel):
     client: OAuthClientInformationFull
 
 
+class _OldTokens(BaseModel):
+    """Tokens as they were kept before: without an address, in values of their own."""
+
+    tokens: Json[OAuthToken]
+    expires: float | None
+    server: Json[OAuthMetadata] | None
+
+
 class TokenKeeper:
     """Tokens as the protocol's library keeps them.  `context` is what it knows of the sign-in."""
 
@@ -53,6 +63,41 @@ class TokenKeeper:
         self.oauth = oauth
         self.url = url
         self.found: KeptTokens | None = None  # what was read or written last
+
+    async def take_old(self) -> None:
+        """Bind to this address what was kept without one, the one time that there is such."""
+        if not (await self._old("tokens") or await self._old("client")):
+            return
+        async with self.oauth.alone():
+            if client := await self._old("client"):
+                info = _read(OAuthClientInformationFull, client)
+                if info is not None:
+                    await self._save("client", KeptClient(url=self.url, client=info))
+            if tokens := await self._old("tokens"):
+                load = self.oauth.tokens.load
+                values = {
+                    "tokens": tokens,
+                    "expires": await load("expires") or None,
+                    "server": await load("server"),
+                }
+                old = _read(_OldTokens, jsontext.encode(values))
+                if old is not None:
+                    kept = KeptTokens(
+                        url=self.url, tokens=old.tokens, ends_at=old.expires, server=old.server
+                    )
+                    await self._save("tokens", kept)
+
+    async def _old(self, name: str) -> str:
+        """What is kept without an address; empty where nothing is."""
+        text = await self.oauth.tokens.load(name)
+        try:
+            found = jsontext.decode(text or "")
+        except ValueError:
+            return ""
+        return text or "" if isinstance(found, dict) and "url" not in found else ""
+
+    async def _save(self, name: str, kept: BaseModel) -> None:
+        await self.oauth.tokens.save(name, kept.model_dump_json(exclude_none=True))
 
     async def get_tokens(self) -> OAuthToken | None:
         """The stored tokens, if they are of this server."""
@@ -77,7 +122,7 @@ class TokenKeeper:
             server=self.context.oauth_metadata,
             resource=self.context.protected_resource_metadata,
         )
-        await self.oauth.tokens.save("tokens", self.found.model_dump_json(exclude_none=True))
+        await self._save("tokens", self.found)
 
     async def get_client_info(self) -> OAuthClientInformationFull | None:
         """Our registration; `client_id` of the options goes before all else."""
@@ -105,8 +150,7 @@ class TokenKeeper:
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
         """Keep how we are registered."""
         self.oauth.learn(filter(None, [client_info.client_secret]))
-        kept = KeptClient(url=self.url, client=client_info)
-        await self.oauth.tokens.save("client", kept.model_dump_json(exclude_none=True))
+        await self._save("client", KeptClient(url=self.url, client=client_info))
 
     def _tell(self, tokens: OAuthToken) -> None:
         self.oauth.learn(filter(None, [tokens.access_token, tokens.refresh_token]))

@@ -37,7 +37,11 @@ _TURN_S = 0.05
 
 
 class TokenStore(Protocol):
-    """A store of tokens: `name` is a short word, the value text.  Keep it secret."""
+    """A store of tokens: `name` is a short word, the value text.  Keep it secret.
+
+    One that several processes use has `alone()` too, an asynchronous context manager: held while
+    tokens are renewed, by one at a time of all that use them, since old ones end.
+    """
 
     async def load(self, name: str) -> str | None:
         """The saved value, if there is one."""
@@ -45,10 +49,6 @@ class TokenStore(Protocol):
 
     async def save(self, name: str, value: str) -> None:
         """Keep it, in the place of an older one."""
-        ...
-
-    def alone(self) -> AbstractAsyncContextManager[None]:
-        """Held while tokens are renewed, by one at a time of all that use them: old ones end."""
         ...
 
 
@@ -154,6 +154,12 @@ class OAuth:
     client_name: str = "polycall"
     issuer: str = ""
     learn: Callable[[Iterable[str]], None] = field(default=_learn_nothing, repr=False)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False, compare=False)
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """The store's turn to change tokens; one of this process where the store has none."""
+        of_store = getattr(self.tokens, "alone", None)
+        return self._turn if of_store is None else of_store()
 
     def auth(self, url: str) -> httpx2.Auth:
         """The authentication for the HTTP client of the server at `url`."""
@@ -201,7 +207,7 @@ class _Flow:
         self._answer = await self._authorize(f"{place}{'&' if '?' in place else '?'}{query}")
 
     async def callback(self) -> AuthorizationCodeResult:
-        if not secrets.compare_digest(_state_of(self._answer).encode(), self._state.encode()):
+        if not _is_same(_state_of(self._answer), self._state):
             raise ToolServerError("what came back is not the answer to this sign-in (its state)")
         found = parse_qs(urlsplit(self._answer).query)
         if "code" not in found:
@@ -216,6 +222,10 @@ class _Flow:
 
 def _state_of(address: str) -> str:
     return parse_qs(urlsplit(address).query).get("state", [""])[0]
+
+
+def _is_same(state: str, ours: str) -> bool:
+    return secrets.compare_digest(state.encode("utf-8", "replace"), ours.encode())
 
 
 def authorize_here(
@@ -233,7 +243,7 @@ def authorize_here(
 
         def is_awaited(target: str) -> bool:
             is_callback = urlsplit(target).path == urlsplit(redirect_url).path
-            return is_callback and secrets.compare_digest(_state_of(target), state)
+            return is_callback and _is_same(_state_of(target), state)
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:

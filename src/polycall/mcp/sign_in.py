@@ -132,6 +132,7 @@ class SignIn(OAuthClientProvider):
             return
         async with self._signing:
             if not self._is_ready:
+                await self.keeper.take_old()
                 await self._initialize()
             if not self._is_ready:
                 await self._renewed()
@@ -149,7 +150,7 @@ class SignIn(OAuthClientProvider):
             task.exception()  # where its caller left, nobody else is to hear of it
 
     async def _renew(self) -> None:
-        async with self.keeper.oauth.tokens.alone():
+        async with self.keeper.oauth.alone():
             before = self._token
             await self._initialize()
             if self._token != before or not self._can_renew:
