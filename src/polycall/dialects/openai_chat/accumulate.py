@@ -27,11 +27,25 @@ def add_fields(target: JSON, source: JSON, texts: frozenset[str] = frozenset()) 
             inner = _AUDIO_TEXT_FIELDS if key == "audio" else frozenset[str]()
             add_fields(old, value, inner)  # pyright: ignore[reportUnknownArgumentType]
         elif isinstance(value, list | dict):
-            target[key] = value.copy()  # pyright: ignore[reportUnknownMemberType]
+            target[key] = _own(value)  # pyright: ignore[reportUnknownArgumentType]
         elif key in texts and isinstance(value, str):
             grow_text(target, key, value)
         else:
             target[key] = value
+
+
+def _own(value: Any) -> Any:
+    """A copy for what is added in place: of each object inside of objects, and of their arrays."""
+    top: JSON = {"": value}
+    left = [top]
+    while left:
+        fields = left.pop()
+        for key, each in fields.items():
+            if isinstance(each, list | dict):
+                fields[key] = each.copy()  # pyright: ignore[reportUnknownMemberType]
+            if isinstance(each, dict):
+                left.append(fields[key])
+    return top[""]
 
 
 class OtherChoice:
@@ -69,7 +83,7 @@ class OtherChoice:
                 known = {"name": inner.get("name")} if inner.get("name") else {}  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
                 add_fields(inner, {**value, **known}, _TEXT_FIELDS)  # pyright: ignore[reportUnknownArgumentType]
             elif value not in (None, "") and not call.get(key):
-                call[key] = value
+                call[key] = _own(value)
 
     def result(self) -> JSON:
         """The choice as a whole body has it."""
