@@ -88,6 +88,31 @@ async def _fits(*_: Any) -> None:
     pass
 
 
+@pytest.mark.parametrize("method", ["tools/call", "prompts/get", "resources/read"])
+@pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
+async def test_what_a_server_asks_stays_as_it_is_beside_a_list(method: str, version: str) -> None:
+    """The library reads such an answer as a question, which has no list."""
+    session: Any = SimpleNamespace(
+        _dispatcher=SimpleNamespace(), protocol_version=version, send_request=None
+    )
+    asked = types.InputRequiredResult(request_state="s")
+    answer: JSON = {"resultType": "input_required", "requestState": "s"}
+    name = {"tools/call": "content"}.get(method) or LISTS[method][0]
+    sent: list[JSON] = []
+
+    async def send_raw_request(*_: Any) -> JSON:
+        return {**answer, name: [{"type": "text", "text": "x"}]}
+
+    async def send_request(*_: Any) -> Any:
+        sent.append(await session._dispatcher.send_raw_request(method))
+        return asked.model_copy()
+
+    session._dispatcher.send_raw_request, session.send_request = send_raw_request, send_request
+    read_in_pieces(session, "s")
+    assert await session.send_request() == asked
+    assert sent == [{**answer, name: []}]
+
+
 @pytest.mark.parametrize("method", LISTS)
 async def test_a20_a_long_list_is_read_in_pieces_and_whole(
     method: str, monkeypatch: pytest.MonkeyPatch

@@ -132,9 +132,11 @@ class _Apart:
     async def _read_items(self, session: ClientSession, result: BaseModel, server: str) -> None:
         method, version = self._method, session.protocol_version or _TASKS
         name = _LISTS[method]
+        field = "resource_templates" if name == "resourceTemplates" else name
+        if not hasattr(result, field):
+            return  # such as a question: the library found that it is no list
         foreign = library._later_revision_fields(method, version)  # pyright: ignore[reportPrivateUsage]
         rest = {key: value for key, value in self._rest.items() if key not in foreign}
-        field = "resource_templates" if name == "resourceTemplates" else name
         found: list[BaseModel] = getattr(result, field)
 
         def made_of(some: list[Any]) -> list[BaseModel]:
