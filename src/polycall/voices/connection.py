@@ -70,6 +70,7 @@ class WebSocket:
         self._session = session
         self._inner = inner
         self._kinds = kinds
+        self._protocol = protocol
         # What newer versions of aiohttp have for this leaves their own pauses as they are.
         self._pause = getattr(protocol, "_pause_reading_for_buffer", protocol.pause_reading)
         self._resume = getattr(protocol, "_resume_reading_for_buffer", protocol.resume_reading)
@@ -155,12 +156,16 @@ class WebSocket:
                     await self._inner.close()
                 else:  # aiohttp gives nobody a turn while frames are there
                     await self._inner.send_frame(_CLOSING, self._kinds.CLOSE)
-                    while True:
-                        await self.receive_frame()
+                    while len((await self.receive_frame())[0]) <= _LONG_BYTES:
+                        pass  # what continues with long ones is not waited for
         except (TimeoutError, ConnectionError, ConnectionClosedError):
             pass  # the connection ends with its session
         finally:
+            if self._protocol.transport is not None:
+                self._protocol.transport.abort()  # what nobody takes is sent no more
             await self._session.close()
+            # Else its timer keeps it, with what has come of a frame.
+            await self._inner.close()
 
 
 async def connect_websocket(

@@ -94,11 +94,14 @@ class ClientSocket:
         A text is UTF-8, and stays bytes: it may be long, and has no second copy then.
         """
         assert self._inner is not None
+        connection = self._request.protocol
+        if isinstance(connection, _Connection):
+            connection.put_down()
         message = await self._inner.receive()
         if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
             raise SocketClosed(self._inner.close_code or 1006)
         data = cast("bytes", message.data)
-        if isinstance(connection := self._request.protocol, _Connection):
+        if isinstance(connection, _Connection):
             data = connection.taken(data)
         is_text = message.type == WSMsgType.TEXT
         code, words = _problem(data) if is_text and not data.isascii() else (0, "")
@@ -181,6 +184,7 @@ class _Connection(web.RequestHandler):
         self._later: deque[bytes] = deque()  # was read, and waits for its turn
         self._place = 0  # in the first of it
         self._is_going_on = False  # soon
+        self._is_in_hand = False  # a long frame was taken, and the next one is not asked for
         connections.add(self._handle)
 
     def request_received(self, data: bytes) -> None:
@@ -200,11 +204,24 @@ class _Connection(web.RequestHandler):
         """A frame that was taken, or the long one for which it stands."""
         if frame != self._splitter.token:
             return frame
+        self._is_in_hand = True
         self._go_on_soon()
         return self._splitter.long.popleft()
 
+    def put_down(self) -> None:
+        """The frame that was taken last is in hand no more."""
+        if self._is_in_hand:
+            self._is_in_hand = False
+            self._go_on_soon()
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether nothing is read: one long frame at a time takes room enough."""
+        splitter = self._splitter
+        return bool(splitter.long) or (self._is_in_hand and splitter.is_gathering)
+
     def data_received(self, data: bytes) -> None:
-        if self._later or self._splitter.long or len(data) > _TURN_BYTES:
+        if self._later or self._is_full or len(data) > _TURN_BYTES:
             self._later.append(data)
             self._pause_reading_for_buffer()  # taking frames has no more read
             if len(self._later) == 1:
@@ -217,8 +234,8 @@ class _Connection(web.RequestHandler):
         if not passed and self._data_received_cb is not None:
             self._data_received_cb()  # a long frame comes: the client is there
         super().data_received(passed)
-        if self._splitter.long:
-            self._pause_reading_for_buffer()  # until it is taken
+        if self._is_full:
+            self._pause_reading_for_buffer()  # until it is taken, or the one before is done with
 
     def _go_on_soon(self) -> None:
         if not self._is_going_on:
@@ -228,7 +245,7 @@ class _Connection(web.RequestHandler):
     def _go_on(self) -> None:
         """Take the next of what was read."""
         self._is_going_on = False
-        if self.transport is None or self._splitter.long:
+        if self.transport is None or self._is_full:
             return
         if self._later:
             start, self._place = self._place, self._place + _TURN_BYTES
@@ -239,11 +256,13 @@ class _Connection(web.RequestHandler):
             self._feed(piece)
         if self._later:
             self._go_on_soon()
-        elif not self._splitter.long:
+        elif not self._is_full:
             self._resume_reading_for_buffer()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.discard(self._handle)
+        self._splitter.drop()
+        self._later.clear()
         super().connection_lost(exc)
 
 

@@ -39,6 +39,15 @@ class FrameSplitter:
         self._final = 0
         self._mask = b""
 
+    @property
+    def is_gathering(self) -> bool:
+        """Whether the beginning of a long frame is kept."""
+        return bool(self._gathered.size)
+
+    def drop(self) -> None:
+        """Keep no frame any more that has not come whole: its rest never comes."""
+        self._gathered = PieceBuffer()
+
     def feed(self, data: bytes) -> bytes:
         """The bytes for the reader."""
         if self._held:
@@ -110,4 +119,5 @@ class FrameSplitter:
         if self._left:
             return []
         self.long.append(self._gathered.take())
-        return [bytes((self._first | self._final, len(self.token))), self.token]
+        head = bytes((self._first | self._final, _MASKED | len(self.token)))
+        return [head, bytes(4), self.token]  # masked by zeros, which change nothing

@@ -78,7 +78,10 @@ class Sessions:
         self._session_limits = SessionLimits(self.limits)
 
     async def serve(self, request: GatewayRequest, socket: ClientSocket) -> None:
-        """Serve one; it is over when this returns."""
+        """Serve one; it is over when this returns.
+
+        What ends it went through tasks that had a frame in hand, and is known to one of them.
+        """
         route = ROUTES[request.path]
         session = _Session(request, socket, route)
         if self.traces is not None:
@@ -93,6 +96,7 @@ class Sessions:
             session.outcome = "cancelled"
             raise
         except (SocketClosed, ClientGone) as error:
+            drop_traceback(error)
             # To close is how a session ends; to vanish or to take nothing is not.
             is_good = isinstance(error, SocketClosed) and error.code in _QUIET_CODES
             session.outcome = "ok" if is_good and session.meter is not None else "cancelled"
@@ -100,12 +104,14 @@ class Sessions:
             if session.meter is None:
                 session.status = CLIENT_GONE_STATUS
         except ConnectionClosedError as error:
+            drop_traceback(error)
             session.close_by_provider(error)
         except errors.PolycallError as error:
-            drop_traceback(error)  # which holds the frame that is refused
+            drop_traceback(error)
             await session.refuse(error)
-        except Exception:
+        except Exception as error:
             logger.exception("session %s failed", request.id)
+            drop_traceback(error)
             await session.refuse(internal_error(request.id))
         finally:
             await self._end(session)
