@@ -88,7 +88,7 @@ class TokenKeeper:
                     await self._save("tokens", kept)
 
     async def _old(self, name: str) -> str:
-        """What is kept without an address; empty where nothing is."""
+        """The value that is kept without an address; empty where there is none."""
         text = await self.oauth.tokens.load(name)
         try:
             found = jsontext.decode(text or "")
