@@ -65,7 +65,7 @@ def running_on(calls: Calls) -> Any:
 async def test_a_result_that_is_not_to_be_had_has_its_row(place: str, words: str) -> None:
     calls = Calls(place, "")
     result = await running_on(calls).next()
-    assert words in result.content[0].text
+    assert words in result["content"][0]["text"]
     (row,) = calls.rows
     assert (row.id, row.key_id, row.asked, row.outcome) == ("c", "id-1", "far_b", "error")
 
