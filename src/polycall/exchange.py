@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from polycall.prompted import Offer, PromptReader
 
 BODY_BYTES_MAX, ERROR_BYTES_MAX = 64 * 2**20, 2**20
+_PARTS_MAX = 10_000  # texts, calls, pictures of a whole answer: each is rendered by itself
 
 
 class Exchange(Struct, frozen=True):
@@ -329,6 +330,8 @@ async def _read_response(exchange: Exchange, http: HTTPResponse, run: Run | None
 def _parse_response(dialect: Dialect, held: list[bytes]) -> Response:
     response = dialect.parse_response(_decode_body(held.pop()))
     check_named(response.id, response.model)
+    if len(response.message.parts) > _PARTS_MAX:
+        raise ProtocolError(f"the answer has more than {_PARTS_MAX} parts")
     if response.finish_reason == "error" and not response.message.parts:
         raise empty_end(response.raw_finish_reason)
     return response

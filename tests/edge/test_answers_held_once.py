@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 
 from polycall._support import event_stream
-from polycall._support.json_weight import HeavyJSONError, check_weight, objects_beside
+from polycall._support.json_weight import HeavyJSONError, JSONWeight, check_weight, objects_beside
 from polycall.errors import PolycallError, ProtocolError
-from polycall.exchange import _read_response
+from polycall.exchange import _parse_response, _read_response
 from polycall.gateway.generation.answer import _Stream
 from polycall.gateway.generation.attempts import _looked_through
+from polycall.gateway.generation.plain_answer import _rendered
 from polycall.gateway.http.framers import ArrayEncoder, InvokeFramer, PromptFramer
 from polycall.gateway.passthrough.body import usage_of
-from polycall.ir import Message, PartDelta, PartStart, Response, ResponseStart, Text
+from polycall.ir import Message, PartDelta, PartStart, Request, Response, ResponseStart, Text
 from polycall.providers.dialects import DIALECTS
 
 SIZE = 3_000_000
@@ -273,3 +274,41 @@ def test_s16_an_encoder_holds_no_event_while_its_frame_is_sent(
     frames = encoder.frames(event)
     assert b"x" * 100 in next(frames)
     assert sys.getrefcount(event) == alone
+
+
+TEXT_MAX = 12 * 1024 * 1024
+
+
+@pytest.mark.parametrize("escape", [b"\\n", b'\\"', b"\\\\", b"\\u0041"])
+@pytest.mark.parametrize("place", [0, TEXT_MAX - 10])
+def test_s16_a_text_with_an_escape_may_be_less_long(escape: bytes, place: int) -> None:
+    text = b"x" * place + escape + b"x" * (TEXT_MAX + 1 - place - len(escape))
+    for before in (b"[", b'["a\\\\","b",'):
+        data = before + b'"' + text + b'"]'
+        with pytest.raises(HeavyJSONError, match="more than 12582912 bytes and an escape"):
+            check_weight(data)
+        assert len(list(JSONWeight().steps(data))) > 100  # as clients may write it
+        check_weight(data.replace(b"x", b"", 1))
+        check_weight(data.replace(b"\\", b"_"))
+    check_weight(b'["%b","%b"]' % (escape, b"x" * 20_000_000))
+
+
+@pytest.mark.parametrize("number", [10_000, 10_001])
+async def test_s16_an_answer_of_very_many_parts_is_refused(number: int) -> None:
+    message = {"role": "assistant", "content": "", "images": ["iVBORw0KGgo"] * number}
+    data = json.dumps({**ANSWER, "message": message}).encode()
+    if number == 10_000:
+        assert len(_parse_response(OLLAMA, [data]).message.parts) == number
+        return
+    with pytest.raises(ProtocolError, match="the answer has more than 10000 parts"):
+        _parse_response(OLLAMA, [data])
+
+
+def test_s16_parts_are_let_go_of_before_they_are_written() -> None:
+    response = Response("r", "m", Message("assistant", [Text("x")]), "stop")
+    asked = Request(model="m", messages=[Message("user", [Text("x")])])
+    given: Any = SimpleNamespace(dialect=OLLAMA)
+    rendered, data = _rendered(given, response, asked, None)
+    assert json.loads(data) == rendered
+    assert rendered["message"] == {"role": "assistant", "content": "x"}
+    assert response.message.parts == []

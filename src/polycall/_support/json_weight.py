@@ -13,6 +13,9 @@ _FREE_BYTES, _BYTES_FOR_OBJECT, _OBJECTS_BESIDE = 2 * 1024 * 1024, 200, 10_000
 # What texts take beyond their bytes: one emoji has each character of its text take four.  While a
 # long one is read it has that room for each byte, and for a time what it had before as well.
 WIDE_BYTES_MAX = 16 * 1024 * 1024
+# A text with an escape is held twice while it is read, beside the bytes that it is read of.  Some
+# clients escape each slash of a picture: this is for answers.
+ESCAPED_BYTES_MAX = 12 * 1024 * 1024
 _SLICE_BYTES = 128 * 1024
 # A text; what has whole texts only; the rest of a text, and the quote that ends it.
 _INSIDE = rb'(?:[^"\\]++|\\.)*+'
@@ -29,6 +32,15 @@ _FOLLOWING = bytes(range(0x80, 0xC0))  # of a character of several bytes, all bu
 _LINE_END = re.compile(rb"\r\n?|\n")
 _DATA = b"data:"
 _TOO_MANY = "it has more than {} lists and objects or {} values"
+
+_WIDE = (
+    f"its long texts would take {WIDE_BYTES_MAX} bytes more to read than it has: "
+    "one emoji makes each character of its text take four"
+)
+_ESCAPED = (
+    f"a text of it has more than {ESCAPED_BYTES_MAX} bytes and an escape in it, for which it would "
+    "be held twice"
+)
 
 _CONTAINER_BYTES, _VALUE_BYTES = 150, 60  # that each takes, about
 _TIMES_MAX = 10
@@ -97,8 +109,10 @@ class JSONWeight:
         values_max: int = VALUES_MAX,
         objects_max: int = OBJECTS_MAX,
         short_bytes: int = LONG_BYTES,
+        escaped_bytes_max: int | None = None,
     ) -> None:
-        """Skip data of no more than `short_bytes`."""
+        """Skip data of no more than `short_bytes`; the last is for a text with an escape."""
+        self._escaped_bytes_max = escaped_bytes_max
         self._values_max, self._objects_max = values_max, objects_max
         self._short_bytes = short_bytes
         self._bytes = 0
@@ -111,12 +125,9 @@ class JSONWeight:
         self._bytes += len(data)
         if self._bytes <= self._short_bytes:
             return
-        for is_narrow in self._widen(data):
-            if not is_narrow:
-                raise HeavyJSONError(
-                    f"its long texts would take {WIDE_BYTES_MAX} bytes more to read than it has: "
-                    "one emoji makes each character of its text take four"
-                )
+        for problem in self._widen(data):
+            if problem:
+                raise HeavyJSONError(problem)
             yield
         counts = self._containers, self._values
         for is_few in self._count_letters(data):
@@ -151,17 +162,19 @@ class JSONWeight:
                 is_text = data[end : end + 1] == b'"'
                 place = end + is_text
 
-    def _widen(self, data: bytes | memoryview) -> Iterator[bool]:
-        """Count what texts take beyond their bytes; says after each step whether that is little."""
+    def _widen(self, data: bytes | memoryview) -> Iterator[str]:
+        """Count what texts take beyond their bytes; says after each step whether it is too much."""
         if 3 * self._bytes <= WIDE_BYTES_MAX:
             return
-        width = 1
+        width, is_escaped = 1, False
         for start in range(0, len(data), _SLICE_BYTES):
-            width = max(width, width_of(bytes(data[max(0, start - 6) : start + _SLICE_BYTES])))
+            piece = bytes(data[max(0, start - 6) : start + _SLICE_BYTES])
+            width, is_escaped = max(width, width_of(piece)), is_escaped or b"\\" in piece
             if width == 4:
                 break
-            yield True
-        if width == 1:
+            yield ""
+        escaped_max = self._escaped_bytes_max or len(data)
+        if width == 1 and not (is_escaped and len(data) > escaped_max):
             return
         data = bytes(data)
         place, is_text, text = 0, False, _Text()
@@ -182,7 +195,9 @@ class JSONWeight:
                 if found is not None and found[1]:
                     self._wide += text.beyond
                     is_text = False
-            yield self._wide + text.beyond * is_text <= WIDE_BYTES_MAX
+                    if text.is_escaped and text.size - 1 > escaped_max:
+                        yield _ESCAPED
+            yield "" if self._wide + text.beyond * is_text <= WIDE_BYTES_MAX else _WIDE
 
     def _count(self, piece: bytes) -> bool:
         # Finding that there is none is much faster than counting none.
@@ -197,7 +212,9 @@ class JSONWeight:
 def check_weight(data: bytes | memoryview, values_max: int = VALUES_MAX) -> None:
     """Raise `HeavyJSONError` for one text of JSON that would take too much memory."""
     if len(data) > LONG_BYTES:
-        for _ in JSONWeight(values_max, objects_beside(len(data))).steps(data):
+        objects_max = objects_beside(len(data))
+        weight = JSONWeight(values_max, objects_max, escaped_bytes_max=ESCAPED_BYTES_MAX)
+        for _ in weight.steps(data):
             pass
 
 
@@ -279,15 +296,17 @@ class PieceWeight:
 class _Text:
     """The size of one text, counted piece by piece; a piece ends with a whole escape."""
 
-    __slots__ = ("_characters", "_size", "_width")
+    __slots__ = ("_characters", "_width", "is_escaped", "size")
 
     def __init__(self) -> None:
-        self._size = self._characters = 0
+        self.size = self._characters = 0
         self._width = 1
+        self.is_escaped = False
 
     def add(self, piece: bytes) -> None:
-        self._size += len(piece)
+        self.size += len(piece)
         if b"\\" in piece:
+            self.is_escaped = True
             piece = piece.replace(b"\\\\", b"_")  # what is left begins an escape
             self._characters -= 5 * piece.count(b"\\u")
         self._characters += (
@@ -298,10 +317,10 @@ class _Text:
 
     @property
     def beyond(self) -> int:
-        after = max(0, self._width * self._characters - self._size)
-        if self._size < _LONG_TEXT_BYTES:
+        after = max(0, self._width * self._characters - self.size)
+        if self.size < _LONG_TEXT_BYTES:
             return after
-        return max(after, int(_WHILE_READ[self._width] * self._size))
+        return max(after, int(_WHILE_READ[self._width] * self.size))
 
 
 def width_of(piece: bytes) -> int:

@@ -89,6 +89,7 @@ def _rendered(
     if echoed is None:  # passed, and mended: calls are spelt as the client's tools are
         echoed = client_request.dialect.parse_request(client_request.body())
     rendered = client_request.dialect.render_response(response, echoed)
+    response.message.parts.clear()  # what is long in them goes before it is written
     rendered = rendered if reshape is None else reshape.reshaped(rendered)
     return rendered, jsontext.encode_bytes(rendered)
 
