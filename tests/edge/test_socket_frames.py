@@ -237,6 +237,24 @@ async def test_s16_while_a_long_frame_is_in_hand_no_other_is_gathered() -> None:
         hand.set()
 
 
+async def test_a_client_that_never_reads_is_sent_no_more_than_waits() -> None:
+    async with peer() as client:
+        sent, piece = 0, b"x" * 65_536
+
+        async def serve(socket: ClientSocket) -> None:
+            nonlocal sent
+            await socket.accept("req_1", heartbeat_s=600)
+            with suppress(SocketClosed):
+                for _ in range(1_000):
+                    await socket.send(piece)
+                    sent += len(piece)
+
+        client.serve = serve  # type: ignore[method-assign]
+        for _ in range(5_000):
+            await asyncio.sleep(0)
+        assert 0 < sent < 24 * 2**20  # of 62 MiB; much of it waits in the system
+
+
 # A provider
 
 
@@ -300,6 +318,24 @@ async def test_a_long_frame_reaches_a_provider_as_it_is() -> None:
     ]
 
 
+async def test_s16_while_a_long_frame_of_a_voice_is_in_hand_its_connection_is_not_read() -> None:
+    async def talk(socket: web.WebSocketResponse) -> None:
+        for size in (2_000_000, 9, 9):
+            await socket.send_bytes(b"x" * size)
+        await socket.receive()
+
+    async with provider(talk) as socket:
+        transport: Any = socket._protocol.transport  # pyright: ignore[reportPrivateUsage]
+        seen: list[tuple[int, bool, bool]] = []
+        for _ in range(3):
+            data, _ = await socket.receive_frame()
+            protocol = socket._protocol  # pyright: ignore[reportPrivateUsage]
+            seen.append((len(data), protocol._buffer_paused, transport.is_reading()))
+        await socket.close()
+    # A pause of its own: what aiohttp's queue resumes leaves it as it is.
+    assert seen == [(2_000_000, True, False), (9, False, True), (9, False, True)]
+
+
 async def test_a_voice_that_floods_leaves_nothing_when_it_was_closed() -> None:
     sent = 0
 
@@ -334,6 +370,7 @@ async def test_what_a_deaf_voice_never_takes_is_not_kept_for_it() -> None:
         for _ in range(100):
             await asyncio.sleep(0)
         assert transport.get_write_buffer_size()
+        assert not sending.done()
         sending.cancel()
         await socket.close()
         await asyncio.sleep(0)
