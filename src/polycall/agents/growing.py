@@ -11,7 +11,7 @@ from polycall.agents.output import OutputType
 from polycall.ir import Event, PartDelta, PartStart, ResponseStart, Text
 
 # What may still grow into another number is no value yet.
-_NUMBER_AT_END = re.compile(r"[-+0-9.eE]+\Z")
+_NUMBER_AT_END = re.compile(r"(?<![-+0-9.eE])[-+0-9.eE]++\Z")
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n?")
 # A long text is read again each time it has grown by this share of itself.
 _SHARE = 100

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 
 from polycall._support import jsontext
+from polycall._support.fences import inside_fence
 from polycall.errors import RequestError
 from polycall.ir import JSON, ResponseFormat
 from polycall.tools.handwritten import handwritten
@@ -18,7 +19,7 @@ from polycall.tools.plain_schema import PlainSchema
 from polycall.tools.validate import SchemaChecker
 
 _TOLD_MAX = 10
-_FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?\s*\n")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -59,9 +60,9 @@ class TypedOutput(_Output):
 
     def parse(self, text: str) -> Any:
         # Models that are asked in words alone like to put their JSON into a fence.
-        fenced = _FENCE.match(text)
+        fenced = inside_fence(text, _FENCE)
         try:
-            value = self._loader.load(fenced[1] if fenced else text)
+            value = self._loader.load(text if fenced is None else fenced)
         except MisfitError as error:
             raise ValueError(_explained(error)) from None
         return value.result if self.is_wrapped else value
@@ -80,8 +81,8 @@ class SchemaOutput(_Output):
         self.format = ResponseFormat("json_schema", schema=own, name=name)
 
     def parse(self, text: str) -> Any:
-        fenced = _FENCE.match(text)
-        value = jsontext.decode(fenced[1] if fenced else text)
+        fenced = inside_fence(text, _FENCE)
+        value = jsontext.decode(text if fenced is None else fenced)
         problems = self._checker.problems(value)
         if problems:
             lines = [

@@ -29,7 +29,10 @@ _CLOUD = re.compile(
 _NAMELESS = re.compile(r"^(?:[a-z-]+\.)?(deepseek)\.(?=[vr]\d)|^zai-(?=glm)")
 _VERSION = re.compile(r"(?:-v\d+)?(?::\d+)?$")
 _CLOUD_VERSION = re.compile(r"-\d:\d$")  # `gpt-oss-120b-1:0`
-_VARIANT = re.compile(r":[a-z][a-z0-9:_-]*$")  # ":free", ":thinking", a fine-tuned model's own
+# The whole run of such letters, also where it is not the end: each is looked at once.
+_VARIANT = re.compile(
+    r":[a-z][a-z0-9:_-]*+(?P<rest>(?!$))?"
+)  # ":free", ":thinking", a fine-tuned model's own
 # Variants of routers that change where or how fast a model runs, and not what it is.
 _ROUTED = re.compile(r":(?:free|beta|nitro|floor|extended|exacto)$", re.IGNORECASE)
 _WINDOW = re.compile(r"\[\d+[km]\]$")  # Claude Code's mark of a long context
@@ -48,7 +51,8 @@ def bare(name: str) -> str:
     """A model's name without the paths, prefixes and suffixes of those who serve it."""
     found = _PATHS.sub("", name.strip()).lower()
     found = _CLOUD.sub("", _NAMELESS.sub(lambda hit: f"{hit[1]}-" if hit[1] else "", found))
-    found = _WINDOW.sub("", _VARIANT.sub("", found))
+    found = _VARIANT.sub(lambda hit: "" if hit["rest"] is None else hit[0], found)
+    found = _WINDOW.sub("", found)
     if "accounts/" in name:
         found = _LETTER_DOT.sub(".", found)
     found = _CLOUD_VERSION.sub("", found)

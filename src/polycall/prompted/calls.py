@@ -40,6 +40,7 @@ _PARAMETER = re.compile(
     re.DOTALL,
 )
 _END = re.compile(rf"\s*</(?:function|{_PREFIX}invoke)>")
+_FENCE = re.compile(r"\A```\w*\s*")
 _ARGUMENTS = ("arguments", "parameters", "input", "args")
 _OPENER_CHARS_MAX = 300
 _ENDS_MAX = 16  # closing tags of a block that are tried
@@ -142,7 +143,7 @@ class Offer:
 
     def _read_bare(self, text: str) -> Found | None:
         """An answer that is nothing but calls in JSON; `None` where it is something else."""
-        stripped = re.sub(r"\A\s*```\w*\s*\n?|\n?\s*```\s*\Z", "", text)
+        stripped = _FENCE.sub("", text.strip()).removesuffix("```").rstrip()
         try:
             return Found("", self._from_json(read_relaxed(stripped)))
         except ValueError as error:

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from polycall._support import jsontext
+from polycall._support.fences import inside_fence
 
 _NESTING_MAX = 100
 
@@ -19,8 +20,9 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![\
 _WORD = re.compile(r"[^\W\d]\w*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'", re.DOTALL)
 _QUOTED_PIECE = re.compile(r'\\.|"|[\x00-\x1f]', re.DOTALL)
-_FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)\n?\s*```", re.DOTALL)
-_SPECIAL_TOKENS = re.compile(r"(?:\s*<[|｜][^<>\n]{1,40}[|｜]>)+\s*\Z")
+_FENCE = re.compile(r"```[a-zA-Z]*\s*\n")
+_SPECIAL_TOKEN = re.compile(r"<[|｜][^<>\n]{1,40}[|｜]>")
+_TOKEN_CHARS_MAX = 44
 
 _WORDS = {
     "true": True,
@@ -41,12 +43,24 @@ def read_relaxed(text: str) -> Any:
 
     Raises `CutOffError` where it ends too early, `ValueError` where it is not clear.
     """
-    stripped = _SPECIAL_TOKENS.sub("", text).strip()
-    fenced = _FENCE.fullmatch(stripped)
-    reader = _Reader(fenced.group(1).strip() if fenced else stripped)
+    stripped = _without_special_tokens(text)
+    fenced = inside_fence(stripped, _FENCE)
+    reader = _Reader(stripped if fenced is None else fenced.strip())
     value = reader.value(0)
     reader.finish()
     return value
+
+
+def _without_special_tokens(text: str) -> str:
+    """The text without those at its end, which a server did not take off."""
+    end = len(text)
+    while True:
+        while end and text[end - 1].isspace():
+            end -= 1
+        start = text.rfind("<", max(end - _TOKEN_CHARS_MAX, 0), end)
+        if start < 0 or _SPECIAL_TOKEN.fullmatch(text, start, end) is None:
+            return text[:end].strip()
+        end = start
 
 
 class _Reader:

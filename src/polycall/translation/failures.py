@@ -131,7 +131,7 @@ def blamed(
     return errors.ModelOutputError if is_models else error_class
 
 
-_NUMBER = r"(\d[\d,_.]*\d|\d)"
+_NUMBER = r"(\d[\d,_.]{0,24}\d|\d)"  # no count of tokens is longer
 _TOKENS_MAX = re.compile(
     r"(?:maximum|max|limit|window|context (?:length|size|window)|n_ctx|less than|<=)"
     r"[^\d]{0,60}?" + _NUMBER,
