@@ -96,7 +96,7 @@ class StreamEncoder:
         return self._taken()
 
     def close(self) -> bytes:
-        """What of the end was not taken yet: nothing follows the terminal event."""
+        """The rest of the end that was not taken yet: nothing follows the terminal event."""
         return b"".join(self._taken())
 
     def fail(self, error: PolycallError) -> bytes:
