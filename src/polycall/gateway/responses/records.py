@@ -10,6 +10,7 @@ import msgspec
 from polycall._support import jsontext
 from polycall.errors import PolycallError
 from polycall.gateway.accounts.keys import Owner
+from polycall.gateway.generation.request_record import storable
 from polycall.gateway.services import GatewayServices
 from polycall.gateway.store import LedgerRow
 from polycall.ir import JSON, Usage
@@ -97,9 +98,9 @@ def lost_row(
         created=time.time(),
         key=record.key,
         client="openai-responses",
-        asked=record.model,
+        asked=storable(record.model),
         provider=provider,
-        model=model,
+        model=storable(model),
         streamed=1,
         status=500,
         outcome="error",
