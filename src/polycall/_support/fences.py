@@ -6,7 +6,7 @@ import re
 
 
 def inside_fence(text: str, begin: re.Pattern[str]) -> str | None:
-    """What stands in the fence that the text is; `None` where it is none.
+    """The inside of the fence that the text is; `None` where it is none.
 
     `begin` is the fence's first line, with its end.  By hand: a pattern for all of it would try
     each cut of a long run of empty lines, which models do write.
