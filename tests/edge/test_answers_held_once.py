@@ -193,6 +193,13 @@ def test_s16_a_chunk_is_made_with_one_copy(size: int) -> None:
     assert base64.b64decode(json.loads(message.payload)["bytes"]) == data
     if size == SIZE:
         assert held_bytes < 1.3 * len(made[0])
+        more = frame + b"event: y\ndata: {}\n\nevent: z\n"  # which may come with its end
+        framer = InvokeFramer()
+        assert most_held(lambda: made.append(framer.feed(more))) < 2.2 * len(made[0])
+        made.append(framer.feed(b"data: 1\n\n"))
+        messages = event_stream.EventStreamReader().feed(made[1] + made[2])
+        told = [base64.b64decode(json.loads(each.payload)["bytes"]) for each in messages]
+        assert told == [data, b"{}", b"1"]
 
 
 @pytest.mark.parametrize("size", [1, SIZE])
@@ -246,7 +253,7 @@ class Forgetful:
 
     def frames(self, event: Any) -> Any:
         del event
-        yield b"x"
+        yield b"x" * len("xyz")
 
 
 def test_s16_events_are_let_go_of_once_they_are_encoded() -> None:
@@ -256,8 +263,9 @@ def test_s16_events_are_let_go_of_once_they_are_encoded() -> None:
     event = PartDelta(0, "x" * 100)
     alone = sys.getrefcount(event)
     frames = stream._frames([event, PartDelta(0, "y")])
-    assert next(frames) == b"x"
-    assert sys.getrefcount(event) == alone
+    frame = next(frames)
+    assert frame == b"xxx"
+    assert (sys.getrefcount(event), sys.getrefcount(frame)) == (alone, 2)
 
 
 @pytest.mark.parametrize("name", ["openai-chat", "anthropic", "gemini", "ollama-chat"])
@@ -272,8 +280,10 @@ def test_s16_an_encoder_holds_no_event_while_its_frame_is_sent(
     event = PartDelta(0, "x" * 100)
     alone = sys.getrefcount(event)
     frames = encoder.frames(event)
-    assert b"x" * 100 in next(frames)
+    frame = next(frames)
+    assert b"x" * 100 in frame
     assert sys.getrefcount(event) == alone
+    assert sys.getrefcount(frame) == 2  # this variable, and the call
 
 
 TEXT_MAX = 12 * 1024 * 1024

@@ -127,9 +127,9 @@ class StreamEncoderBase:
 
     def frames(self, event: ir.Event) -> Iterator[bytes]:
         """The same as `feed`, an event of the wire at a time where several repeat a text."""
-        data = self.feed(event)
-        del event  # its text may be long
-        yield data
+        made = [self.feed(event)]
+        del event  # its text may be long, as what is made of it
+        yield made.pop()
 
     def close(self) -> bytes:
         """The bytes after a finished answer: empty, where its end was sent."""

@@ -395,16 +395,15 @@ class _Stream:
         shown = deque(self._shown(events))
         events.clear()  # a long text is let go of once it is encoded
         while shown:
-            is_end = isinstance(shown[0], ResponseEnd)
-            for frame in self._encoder.frames(shown.popleft()):
-                self._is_at_end = is_end
-                self._note_made(frame)
-                yield frame
+            self._is_at_end = isinstance(shown[0], ResponseEnd)
+            # No variable has a frame while it is sent.
+            yield from map(self._note_made, self._encoder.frames(shown.popleft()))
 
-    def _note_made(self, data: bytes) -> None:
+    def _note_made(self, data: bytes) -> bytes:
         if self._is_theirs:
             for start, end in frames_with(self._made.marks, data, b"\n\n"):
                 self._made.in_frame(data[start:end])
+        return data
 
     def _shown(self, events: list[Event]) -> list[Event]:
         """The events as the client may see them; what they tell is counted."""

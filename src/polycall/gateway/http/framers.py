@@ -48,15 +48,16 @@ class InvokeFramer:
         """The messages that are complete with this piece."""
         if len(data) > LONG_BYTES and not self._events.held_bytes:
             place = data.find(_DATA)
-            has_two_lines = place == data.find(b"\n") and b"\r" not in data
-            is_one = has_two_lines and data.find(b"\n", place + 1) == len(data) - 2
+            end = data.find(b"\n\n")
+            has_two_lines = 0 <= place == data.find(b"\n") < end == data.find(b"\n", place + 1)
             if (
-                is_one
-                and data.endswith(b"\n\n")
+                has_two_lines
+                and b"\r" not in data
                 and data.startswith(b"event: ")
                 and not data.startswith(b"event: error")
             ):
-                return _chunk(memoryview(data)[place + len(_DATA) : -2])  # it is not read
+                made = _chunk(memoryview(data)[place + len(_DATA) : end])  # it is not read
+                return made + self.feed(data[end + 2 :])
         return b"".join(self._framed(frame.event, frame.data) for frame in self._events.feed(data))
 
     def _framed(self, name: str, data: str) -> bytes:
@@ -190,9 +191,9 @@ class ArrayEncoder:
 
     def frames(self, event: Event) -> Iterator[bytes]:
         """The same, in one piece."""
-        data = self.feed(event)
-        del event  # its text may be long
-        yield data
+        made = [self.feed(event)]
+        del event  # its text may be long, as what is made of it
+        yield made.pop()
 
     def close(self) -> bytes:
         """The end of the array."""
