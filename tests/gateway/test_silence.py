@@ -210,7 +210,11 @@ async def test_all_tasks_of_lost_processes_are_seen_to_however_many_have_ended(
     dispatch = McpDispatch(store, cast("Any", keys), **parts)
     dispatch.has_servers = True
     service = SimpleNamespace(take_up_task=take_up_task)
-    monkeypatch.setattr(dispatch, "opened", lambda: service)
+
+    async def opened() -> Any:
+        return service
+
+    monkeypatch.setattr(dispatch, "opened", opened)
     load = store.look_up_aside
 
     async def counted(operation: Any) -> Any:

@@ -41,7 +41,7 @@ async def list_servers(call: Call) -> JSON:
     names = list(call.gateway.config.mcp)
     if not names:
         return {"servers": [], "tools": []}
-    service = _service(call)
+    service = await _service(call)
     tools = await service.calls.offered(owner_of(call), names)
     servers: list[JSON] = []
     for name in names:
@@ -70,7 +70,7 @@ async def call_tool(call: Call) -> JSON:
     fields = read(CallTool, call.body)
     if not call.gateway.config.mcp:
         raise InvalidRequestError("this gateway has no MCP servers; its operator adds [mcp.NAME]")
-    calls, owner = _service(call).calls, owner_of(call)
+    calls, owner = (await _service(call)).calls, owner_of(call)
     offered = await calls.find(owner, list(call.gateway.config.mcp), fields.tool)
     if offered is None:
         reason = calls.withheld(owner, fields.tool)
@@ -94,5 +94,5 @@ async def call_tool(call: Call) -> JSON:
     }
 
 
-def _service(call: Call) -> McpService:
-    return call.gateway.mcp.opened()
+async def _service(call: Call) -> McpService:
+    return await call.gateway.mcp.opened()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import logging
 import time
@@ -95,24 +94,18 @@ class McpDispatch:
                 "this gateway has no MCP servers; its operator adds them: [mcp.NAME]",
                 code="unknown_url",
             )
-        await self._loaded()
-        await self.opened().endpoint.serve(gateway_request, scope)
+        await (await self.opened()).endpoint.serve(gateway_request, scope)
 
-    async def _loaded(self) -> None:
-        """Load what serves the protocol, away from the loop: it takes about half a second."""
-        if self._service is None:
-            with contextlib.suppress(ModuleNotFoundError):  # `opened` says what is missing
-                await asyncio.to_thread(importlib.import_module, _SERVICE)
-
-    def opened(self) -> McpService:
-        """The service of the protocol."""
+    async def opened(self) -> McpService:
+        """The service of the protocol, loaded away from the loop: it takes about half a second."""
         assert self._config is not None, "it was configured before it served"
         if self._service is None:
             try:
-                made = importlib.import_module(_SERVICE)
+                made = await asyncio.to_thread(importlib.import_module, _SERVICE)
             except ModuleNotFoundError as error:
                 raise InvalidRequestError(str(error), status=501) from None
-            self._service = made.McpService(self._config, **self._parts)
+            if self._service is None:  # others may have waited for it, too
+                self._service = made.McpService(self._config, **self._parts)
         assert self._service is not None
         return self._service
 
@@ -128,8 +121,7 @@ class McpDispatch:
                     f"there is no MCP server {name[:100]!r}; there are: {shown}",
                     path="polycall-mcp",
                 )
-        await self._loaded()
-        return await self.opened().model_tools(owner, names, gateway_request)
+        return await (await self.opened()).model_tools(owner, names, gateway_request)
 
     async def look(self) -> None:
         """Every few seconds, take up tasks of processes that are gone, for which nobody may ask."""
@@ -143,20 +135,21 @@ class McpDispatch:
             self._place = (self._until, "", "")
         # One page at a time: revoked keys, which the same task looks for, do not wait for all.
         rows, place = await self._parts["store"].states_page(HEAD, _PAGE, self._since, self._place)
-        if not all(self._is_seen_to(owner_id, name, value) for owner_id, name, _, value in rows):
-            logger.warning("as many tasks of lost processes as can be are seen to; others wait")
-            self._look_at = time.monotonic() + _LOOK_S
-            return  # to this page again
+        for owner_id, name, _, value in rows:
+            if not await self._is_seen_to(owner_id, name, value):
+                logger.warning("as many tasks of lost processes as can be are seen to; others wait")
+                self._look_at = time.monotonic() + _LOOK_S
+                return  # to this page again
         self._place = place
         if place is None:
             self._looked_until = self._until
             self._look_at = time.monotonic() + _LOOK_S
 
-    def _is_seen_to(self, owner_id: str, name: str, value: bytes) -> bool:
+    async def _is_seen_to(self, owner_id: str, name: str, value: bytes) -> bool:
         owner = self._parts["keys"].of_id(owner_id)
         if owner is None or not is_live(value):
             return True
-        return self.opened().take_up_task(owner, name.removeprefix(HEAD))
+        return (await self.opened()).take_up_task(owner, name.removeprefix(HEAD))
 
     def drain(self) -> None:
         """End the streams in which nothing is under way."""
