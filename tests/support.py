@@ -8,7 +8,8 @@ import itertools
 import json
 import os
 import random
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,13 @@ def simulated(simulation: Simulation, vendor: str, **more: Any) -> Provider:
     """The provider that asks a simulated vendor, as the catalogue describes that."""
     row = CATALOGUE.get(vendor, CATALOGUE["arouter"])
     return replace(row, name=vendor, base_url=simulation.base_url(vendor), **more)
+
+
+def peak(work: Callable[[], object]) -> int:
+    """The most bytes that the work held at once."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

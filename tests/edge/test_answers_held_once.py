@@ -25,19 +25,10 @@ from polycall.gateway.http.framers import ArrayEncoder, InvokeFramer, PromptFram
 from polycall.gateway.passthrough.body import usage_of
 from polycall.ir import Message, PartDelta, PartStart, Request, Response, ResponseStart, Text
 from polycall.providers.dialects import DIALECTS
+from tests.support import peak
 
 SIZE = 3_000_000
 OLLAMA, CONVERSE = DIALECTS["ollama-chat"], DIALECTS["bedrock-converse"]
-
-
-def most_held(work: Callable[[], object]) -> int:
-    """The most bytes that the work held at once."""
-    tracemalloc.start()
-    try:
-        work()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 class Reading:
@@ -174,7 +165,7 @@ def test_s16_what_is_no_answer_is_told_as_its_dialect_tells_it(body: dict[str, A
 )
 def test_s16_counting_an_answer_reads_nothing_of_its_message(message: dict[str, Any]) -> None:
     body = json.dumps({**ANSWER, "message": message}).encode()
-    assert most_held(lambda: usage_of(OLLAMA, body)) < 100_000
+    assert peak(lambda: usage_of(OLLAMA, body)) < 100_000
 
 
 def test_s16_counts_that_are_huge_are_not_read() -> None:
@@ -188,14 +179,14 @@ def test_s16_a_chunk_is_made_with_one_copy(size: int) -> None:
     data = b'{"type":"x","a":"%b"}' % (b"x" * size)
     frame = b"event: x\ndata: " + data + b"\n\n"
     made: list[bytes] = []
-    held_bytes = most_held(lambda: made.append(InvokeFramer().feed(frame)))
+    held_bytes = peak(lambda: made.append(InvokeFramer().feed(frame)))
     (message,) = event_stream.EventStreamReader().feed(made[0])
     assert base64.b64decode(json.loads(message.payload)["bytes"]) == data
     if size == SIZE:
         assert held_bytes < 1.3 * len(made[0])
         more = frame + b"event: y\ndata: {}\n\nevent: z\n"  # which may come with its end
         framer = InvokeFramer()
-        assert most_held(lambda: made.append(framer.feed(more))) < 2.2 * len(made[0])
+        assert peak(lambda: made.append(framer.feed(more))) < 2.2 * len(made[0])
         made.append(framer.feed(b"data: 1\n\n"))
         messages = event_stream.EventStreamReader().feed(made[1] + made[2])
         told = [base64.b64decode(json.loads(each.payload)["bytes"]) for each in messages]
@@ -207,7 +198,7 @@ def test_s16_a_line_is_made_with_one_copy(size: int) -> None:
     text = "x" * size
     line = json.dumps({"message": {"content": text}, "done": False}).encode() + b"\n"
     made: list[bytes] = []
-    held_bytes = most_held(lambda: made.append(PromptFramer().feed(line)))
+    held_bytes = peak(lambda: made.append(PromptFramer().feed(line)))
     assert made[0].endswith(b"\n")
     assert json.loads(made[0]) == {"done": False, "response": text}
     if size == SIZE:
@@ -228,7 +219,7 @@ def events_of(*deltas: dict[str, Any]) -> bytes:
 
 def test_s16_redacted_thoughts_are_held_once_beside_their_event() -> None:
     data = events_of({"redactedContent": base64.b64encode(b"x" * SIZE).decode()})
-    held_bytes = most_held(lambda: CONVERSE.StreamDecoder().feed(data))
+    held_bytes = peak(lambda: CONVERSE.StreamDecoder().feed(data))
     assert held_bytes < 3.2 * len(data)
 
 

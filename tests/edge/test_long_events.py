@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import tracemalloc
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +19,7 @@ from polycall.gateway.passthrough.stream import Observer
 from polycall.ir import Response
 from polycall.providers.dialects import DIALECTS
 from polycall.translation.failures import empty_end
+from tests.support import peak
 
 SIZE = 4_000_000
 LONG = "x" * SIZE
@@ -48,16 +47,6 @@ CHAT: dict[str, list[dict[str, Any]]] = {
 
 def stream(events: list[dict[str, Any]]) -> bytes:
     return b"".join(f"data: {json.dumps(each)}\n\n".encode() for each in events)
-
-
-def peak(work: Callable[[], object]) -> int:
-    """The most bytes that it held at once."""
-    tracemalloc.start()
-    try:
-        work()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def read(observer: Observer, data: bytes, size: int) -> None:

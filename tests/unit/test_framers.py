@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import tracemalloc
 
 import pytest
 
@@ -13,6 +12,7 @@ from polycall._support.event_stream import EventStreamReader
 from polycall.gateway.http.framers import ArrayEncoder, InvokeFramer, PromptFramer
 from polycall.ir import PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart, Text
 from polycall.providers.dialects import DIALECTS
+from tests.support import peak
 
 SIZE = 2_000_000
 LINES = {
@@ -48,16 +48,6 @@ def test_what_is_no_object_stays_as_it_is() -> None:
     framer = PromptFramer()
     assert framer.feed(b"[1]\n \n\nnothing\n{") == b"[1]\nnothing\n"
     assert framer.feed(b'"message":{}}\n') == b'{"response":""}\n'
-
-
-def peak(work: object) -> int:
-    tracemalloc.start()
-    try:
-        assert callable(work)
-        work()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def test_a20_a_long_line_is_copied_and_not_read() -> None:

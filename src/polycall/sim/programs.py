@@ -139,7 +139,7 @@ class _Run:
         return await future
 
     def show(self, *values: object, end: str = "\n") -> None:
-        """The function that a program prints with."""
+        """Print, as a program does."""
         print(*values, end=end, file=self.output)
 
     async def settle(self, task: asyncio.Future[None]) -> None:

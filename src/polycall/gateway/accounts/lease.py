@@ -62,7 +62,7 @@ class Lease:
         return Settlement(self.name, self.span.name, self.spent, returned)
 
     def reported(self, settlement: Settlement, sign: int = 1) -> None:
-        """The store has the settlement, or with `sign` -1 it was not."""
+        """Note that the store took the settlement; with `sign` -1, that it did not."""
         self.spent -= sign * settlement.spent
         self.free -= sign * settlement.returned
         self.amount -= sign * (settlement.spent + settlement.returned)

@@ -163,7 +163,7 @@ class Running(Generic[T]):
         self._heed()
 
     def leave(self) -> bool:
-        """End it here; a server's task continues there.  False where it has ended."""
+        """End it here; a server's task continues there.  False without one: it has ended."""
         if self.server_task is not None:
             self.server_task.is_left = True
         self.cancel()

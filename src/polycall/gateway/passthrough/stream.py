@@ -166,7 +166,7 @@ class Observer:
                 raise too_large("an event", self._event_bytes_max)
 
     def break_off(self) -> None:
-        """Nothing more comes; of a stream without an end, the usage is its reports so far."""
+        """Nothing more comes; of a stream without an end, the usage is what it reported so far."""
         if self.ended:
             return
         # Some servers count in each frame, and those of text were left alone.
